@@ -1,0 +1,30 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+from django.conf import settings
+
+# A busy machine is not a failure. The rest is hypothesis' own choice: fixed examples where CI is set.
+hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Remove what a killed run left beside its SQLite file: Django removes the file, and SQLite would replay the log."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        for suffix in ("-wal", "-shm"):
+            Path(database["TEST"]["NAME"] + suffix).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """Return where a Redis for tests is, or skip."""
+    url = os.environ.get("MAIL_OUTBOX_TEST_REDIS")
+    if not url:
+        pytest.skip("MAIL_OUTBOX_TEST_REDIS names no Redis")
+    return url
