@@ -1,0 +1,1 @@
+"""Values and decisions: no database, no settings, no clock, no network."""

@@ -1,0 +1,60 @@
+"""What the outbox raises, each saying what is wrong, which thing, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OutboxError(Exception):
+    """The root of everything the outbox raises on purpose."""
+
+
+class InvalidMessage(OutboxError, ValueError):
+    """The message can never be delivered as it is: no recipient, a bad address, a newline in a header, too large."""
+
+
+class InvalidOption(OutboxError, ValueError):
+    """A keyword of a verb has a value it cannot have: a naive datetime, an expiry in the past, a priority of 1000."""
+
+
+class UnserializableMessage(OutboxError, TypeError):
+    """The message carries a value that cannot be stored; the error names the attribute."""
+
+
+class UnreadableEnvelope(OutboxError, ValueError):
+    """A stored envelope cannot be turned back into a message: a newer version, damaged, or an unknown class."""
+
+
+class UnknownMailer(OutboxError, KeyError):
+    """No mailer of that name is configured; the error lists the ones that are."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would quote the whole sentence.
+        return str(self.args[0])
+
+
+class IdempotencyConflict(OutboxError):
+    """The idempotency key already stands for other content, and the caller asked to be told."""
+
+
+class NotInTransaction(OutboxError):
+    """The project demands a transaction around every enqueue (OUTSIDE_ATOMIC="error"), and there is none."""
+
+
+class InTransaction(OutboxError):
+    """The verb talks to a mailer and would hold the surrounding transaction open over the network."""
+
+
+class OutboxPaused(OutboxError):
+    """The mailer is paused, so nothing can be sent now; only send_now says so by raising."""
+
+
+class WrongState(OutboxError, ValueError):
+    """The entry is in a state from which the verb does not lead anywhere."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the closest of the known words, and list them, as the end of an error message."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1)
+    suggestion = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{suggestion} Known: {', '.join(known) or 'none'}."
