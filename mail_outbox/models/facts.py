@@ -1,0 +1,64 @@
+"""Facts about deliveries, append-only: attempts, delivery events, and addresses not to write to."""
+
+from django.db import models
+
+from mail_outbox.core.outcomes import Kind
+from mail_outbox.models.columns import ExactCharField
+from mail_outbox.models.entry import TEXT_LENGTH, OutboxEntry
+from mail_outbox.models.parts import Recipient
+
+
+class Attempt(models.Model):
+    """One try at a mailer and what it came to; a result that arrives late is one row more for the same claim."""
+
+    entry = models.ForeignKey(OutboxEntry, on_delete=models.CASCADE)
+    number = models.PositiveIntegerField()
+    claim_id = models.UUIDField()
+    using = ExactCharField(max_length=100)
+    worker = models.CharField(max_length=100, blank=True)
+    started_at = models.DateTimeField()
+    duration = models.DurationField(null=True, blank=True)
+    kind = models.CharField(max_length=9, choices=[(kind.value, kind.value) for kind in Kind])
+    code = models.CharField(max_length=64, blank=True)
+    text = models.CharField(max_length=TEXT_LENGTH, blank=True)
+    provider_message_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            # A settle whose COMMIT was answered too late is written again: the same fact must not stand twice.
+            models.UniqueConstraint(fields=["entry", "claim_id", "kind"], name="mail_outbox_attempt_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of entry {self.entry_id}: {self.kind}"
+
+
+class DeliveryEvent(models.Model):
+    """What a provider told us later about one recipient: delivered, bounced, complained, opened …"""
+
+    entry = models.ForeignKey(OutboxEntry, on_delete=models.CASCADE, related_name="delivery_events")
+    recipient = models.ForeignKey(Recipient, null=True, blank=True, on_delete=models.CASCADE)
+    esp = models.CharField(max_length=50)
+    event_id = models.CharField(max_length=200)
+    event_type = models.CharField(max_length=30)
+    happened_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    text = models.CharField(max_length=TEXT_LENGTH, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["esp", "event_id"], name="mail_outbox_event_once")]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} for entry {self.entry_id}"
+
+
+class Suppression(models.Model):
+    """An address not to write to, why, since when, and until when (for ever where that is empty)."""
+
+    address = models.CharField(max_length=320, unique=True)
+    reason = models.CharField(max_length=TEXT_LENGTH)
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"suppression {self.pk}"
