@@ -1,0 +1,36 @@
+"""The app: wires signals to tasks and registers checks."""
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db import router
+from django.db.models.signals import post_migrate
+
+
+class MailOutboxConfig(AppConfig):
+    """The mail outbox."""
+
+    name = "mail_outbox"
+    verbose_name = "Mail outbox"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Wire the wake to the commit, and the rows that must be there to migrate."""
+        from mail_outbox import checks, signals
+
+        checks.register()
+        post_migrate.connect(install_wake, sender=self, dispatch_uid="mail_outbox.install_wake")
+        if apps.is_installed("django_q"):
+            from mail_outbox import tasks
+
+            signals.work_waiting.connect(tasks.wake_after_commit, dispatch_uid="mail_outbox.wake_after_commit")
+            post_migrate.connect(tasks.install_sweep, sender=self, dispatch_uid="mail_outbox.install_sweep")
+
+
+def install_wake(sender: AppConfig, *, using: str, **_: Any) -> None:
+    """Write the row that coalesces wakes, where the outbox lives in this database."""
+    from mail_outbox.drain import wakes
+    from mail_outbox.models import Wake
+
+    if router.allow_migrate_model(using, Wake):
+        wakes.install(database=using)

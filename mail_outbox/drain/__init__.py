@@ -1,0 +1,7 @@
+"""The engine: promote, claim, hand to senders, settle, rescue."""
+
+from mail_outbox.drain.engine import Engine
+from mail_outbox.drain.result import DrainResult
+from mail_outbox.drain.single import deliver_claim, is_mailer_paused
+
+__all__ = ["DrainResult", "Engine", "deliver_claim", "is_mailer_paused"]

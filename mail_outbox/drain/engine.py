@@ -1,0 +1,159 @@
+"""The coordinator: one thread that owns the database, claims for senders that are free and settles what they finish."""
+
+import logging
+import threading
+import time
+from datetime import timedelta
+from queue import Empty
+
+from django.db import InterfaceError, OperationalError, connections
+
+from mail_outbox import conf as settings
+from mail_outbox import transitions
+from mail_outbox.drain.dispatcher import Dispatcher
+from mail_outbox.drain.fitness import Fitness
+from mail_outbox.drain.result import DrainResult
+from mail_outbox.drain.run import Run
+from mail_outbox.drain.settler import Settler, announce, luck
+from mail_outbox.drain.work import policy_of
+from mail_outbox.drain.workers import Heartbeat
+
+logger = logging.getLogger("mail_outbox.worker")
+
+GATHER = 0.01
+"""Seconds to let results gather while senders are busy, so that settles and claims stay batched at speed."""
+LOOK_AGAIN = (0.05, 0.2)
+"""Seconds between looks for new work while something is being sent: from, doubling to."""
+UPKEEP_EVERY = 1.0
+TROUBLE_WAIT = (0.05, 5.0)
+"""Seconds to wait after trouble with the database: from, doubling to."""
+
+MOST_TROUBLE = 20
+"""How many database errors in a row end a run that has no time limit and nothing left to write."""
+
+
+class Engine:
+    """Drains one database; keeps its sender threads and their connections from one run to the next."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.stop_requested = threading.Event()
+        self.heartbeat = Heartbeat(database)
+        self._fitness = Fitness(database)
+        self._settler = Settler(database, self._fitness)
+        self._dispatcher = Dispatcher(database, self.heartbeat.name, self._fitness)
+        self._upkeep_at = 0.0
+        self._look_again = LOOK_AGAIN[0]
+        self._trouble = 0
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Tell whether so many senders are stuck that the process should be replaced."""
+        return self._dispatcher.is_worn_out
+
+    def run(
+        self,
+        *,
+        limit: int | None = None,
+        using: str | None = None,
+        slice_length: timedelta | None = None,
+        most: timedelta | None = None,
+    ) -> DrainResult:
+        """Deliver what is due until nothing is left, or until the slice is over, and return the counts.
+
+        After the slice nothing more is claimed, and the run ends when nothing is in flight. While a slow mailer keeps it
+        waiting it goes on serving the others, as long as they can be done within `most`.
+        """
+        now = time.monotonic()
+        run = Run(
+            conf=settings.get_conf(),
+            limit=limit,
+            using=using,
+            claim_until=None if slice_length is None else now + slice_length.total_seconds(),
+            end_by=None if most is None else now + most.total_seconds(),
+        )
+        self._upkeep_at = 0.0
+        self._dispatcher.prepare(run.conf)
+        while self._go_on(run):
+            pass
+        return run.tally.result(is_work_left=not self._trouble and self._dispatcher.is_work_left(run))
+
+    def is_work_left(self) -> bool:
+        """Tell whether an entry is queued that could be sent right now."""
+        return self._dispatcher.is_work_left(Run(conf=settings.get_conf()))
+
+    def stop(self) -> None:
+        """Let the senders close their connections and end, and take the worker out of its table."""
+        self._dispatcher.stop()
+        self.heartbeat.end()
+
+    def _go_on(self, run: Run) -> bool:
+        """Make one round, wait for what comes of it, and tell whether another one is needed."""
+        run.close_when_over(self._dispatcher.busy, is_stopping=self.stop_requested.is_set())
+        try:
+            claimed = self._make_round(run)
+            self._trouble = 0
+        except (OperationalError, InterfaceError) as error:
+            self._note_trouble(error)
+            if self._trouble > MOST_TROUBLE and run.claim_until is None and not self._is_busy:
+                raise
+            self._wait(self._trouble_wait(), stop_early=False)
+            return self._is_busy or not run.is_closing
+        if not self._is_busy and not claimed:
+            return False
+        self._look_again = LOOK_AGAIN[0] if claimed else min(self._look_again * 2, LOOK_AGAIN[1])
+        self._wait(self._look_again, stop_early=True)
+        return True
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._dispatcher.busy) or self._settler.has_facts
+
+    def _make_round(self, run: Run) -> int:
+        """Settle, keep house, claim; return how many were claimed."""
+        self._settler.settle(run.conf, run.tally)
+        self._dispatcher.give_up_stuck()
+        if time.monotonic() >= self._upkeep_at:
+            self._keep_house(run)
+            self._upkeep_at = time.monotonic() + UPKEEP_EVERY
+        return 0 if self.stop_requested.is_set() else self._dispatcher.serve(run)
+
+    def _keep_house(self, run: Run) -> None:
+        run.tally["promoted"] += transitions.promote(database=self.database)
+        run.tally["expired"] += transitions.expire(database=self.database)
+        rescued = transitions.rescue(
+            policy_of=lambda entry: policy_of(entry, run.conf), luck=luck, database=self.database
+        )
+        run.tally["rescued"] += len(rescued)
+        announce(rescued)
+        self._fitness.read()
+        self._dispatcher.look_everywhere()
+        self.heartbeat.beat("draining")
+
+    def _wait(self, seconds: float, *, stop_early: bool) -> None:
+        """Wait for results: for the first so many seconds, then a moment more for those that gather behind it."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                sender, result = self._dispatcher.finished.get(timeout=left)
+            except Empty:
+                return
+            self._dispatcher.take_back(sender)
+            self._settler.add(result)
+            if stop_early:
+                until = min(until, time.monotonic() + GATHER) if self._dispatcher.busy else 0.0
+
+    def _trouble_wait(self) -> float:
+        factor: int = 2 ** min(self._trouble, 20)
+        longest = min(TROUBLE_WAIT[0] * factor, TROUBLE_WAIT[1])
+        return longest * (0.5 + 0.5 * luck())
+
+    def _note_trouble(self, error: Exception) -> None:
+        """Log the first of a row of database errors, and drop a dead connection so that the next round opens a new one."""
+        connection = connections[self.database]
+        if connection.in_atomic_block:
+            raise error
+        if not self._trouble:
+            logger.warning("database trouble", extra={"error": type(error).__name__})
+        self._trouble += 1
+        connection.close_if_unusable_or_obsolete()

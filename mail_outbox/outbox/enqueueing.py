@@ -1,0 +1,252 @@
+"""Messages into the outbox: checked, written in the caller's transaction, announced after the commit."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
+from typing import Any
+from uuid import uuid4
+
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, connections, models, transaction
+from django.utils import timezone
+
+from mail_outbox import conf as settings
+from mail_outbox import transitions
+from mail_outbox.core import envelope
+from mail_outbox.core.addresses import mailboxes, normalise
+from mail_outbox.core.errors import IdempotencyConflict, InvalidMessage, NotInTransaction
+from mail_outbox.core.retry import OnAmbiguous
+from mail_outbox.core.validation import Limits, check_message
+from mail_outbox.models import SUBJECT_LENGTH, OutboxEntry
+from mail_outbox.outbox.announcing import after_commit
+from mail_outbox.outbox.options import NORMAL, OnConflict, Options, check_options
+from mail_outbox.transitions import BATCH, Draft
+
+logger = logging.getLogger("mail_outbox")
+
+
+def enqueue(
+    message: EmailMessage,
+    *,
+    using: str | None = None,
+    send_at: datetime | timedelta | None = None,
+    expires_at: datetime | timedelta | None = None,
+    priority: int = NORMAL,
+    idempotency_key: str | None = None,
+    on_conflict: OnConflict = "return",
+    on_ambiguous: OnAmbiguous | None = None,
+    related: models.Model | None = None,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    sensitive: bool = False,
+    max_attempts: int | None = None,
+    database: str | None = None,
+) -> OutboxEntry:
+    """Write the message to the outbox, inside the caller's transaction, and return its entry.
+
+    `using` names the mailer; `send_at` is the earliest moment and `expires_at` the last, aware or as a timedelta from
+    now; `priority` is -100…100, higher first. A second call with the same `idempotency_key` returns the first entry with
+    `is_duplicate` set; with other content it is logged, raises IdempotencyConflict ("raise") or edits the entry while it
+    waits ("replace"). `on_ambiguous` says whether an attempt that nobody can know the end of is repeated ("retry") or
+    waits for a person ("hold"). Raises InvalidMessage, InvalidOption, UnknownMailer, UnserializableMessage or
+    NotInTransaction, and then has written nothing.
+    """
+    options = check_options(
+        using=using,
+        send_at=send_at,
+        expires_at=expires_at,
+        priority=priority,
+        idempotency_key=idempotency_key,
+        on_conflict=on_conflict,
+        on_ambiguous=on_ambiguous,
+        related=related,
+        tags=tags,
+        metadata=metadata,
+        sensitive=sensitive,
+        max_attempts=max_attempts,
+        database=database,
+    )
+    return write(make_draft(message, options), options)
+
+
+def enqueue_many(
+    messages: Iterable[EmailMessage],
+    *,
+    using: str | None = None,
+    send_at: datetime | timedelta | None = None,
+    expires_at: datetime | timedelta | None = None,
+    priority: int = NORMAL,
+    on_ambiguous: OnAmbiguous | None = None,
+    related: models.Model | None = None,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    sensitive: bool = False,
+    max_attempts: int | None = None,
+    database: str | None = None,
+) -> list[OutboxEntry]:
+    """Write all the messages or none, in a constant number of statements per 500, and return their entries in order.
+
+    Takes the keywords of `enqueue`, for all messages alike, and raises what it raises.
+    """
+    options = check_options(
+        using=using,
+        send_at=send_at,
+        expires_at=expires_at,
+        priority=priority,
+        on_ambiguous=on_ambiguous,
+        related=related,
+        tags=tags,
+        metadata=metadata,
+        sensitive=sensitive,
+        max_attempts=max_attempts,
+        database=database,
+    )
+    check_transaction(options.database)
+    entries: list[OutboxEntry] = []
+    with transaction.atomic(using=options.database):
+        for batch in _in_batches(messages):
+            drafts = [make_draft(message, options) for message in batch]
+            entries += transitions.insert(drafts, database=options.database)
+        after_commit(entries, database=options.database)
+    return entries
+
+
+def enqueue_as_django(message: EmailMessage, *, using: str | None = None) -> OutboxEntry:
+    """Write the message under Django's own contract, for the drop-in backend, and return its entry.
+
+    What only a provider can judge is not refused here: it becomes an entry that ends `failed` with the reason.
+    """
+    options = check_options(using=using)
+    return write(make_draft(message, options, strict=False), options)
+
+
+def make_draft(message: EmailMessage, options: Options, *, strict: bool = True) -> Draft:
+    """Check the message and take it apart, and return what is to be written."""
+    conf = settings.get_conf()
+    check_message(message, limits=Limits(message_bytes=conf.max_message_bytes), strict=strict)
+    message, options = _take_send_at(message, options)
+    stored = envelope.dump(message, classes=settings.message_classes())
+    uuid = uuid4()
+    entry = OutboxEntry(
+        uuid=uuid,
+        using=options.using,
+        rank=-options.priority,
+        max_attempts=options.max_attempts,
+        on_ambiguous=options.on_ambiguous,
+        idempotency_key=options.idempotency_key,
+        message_id=_message_id(message, uuid.hex),
+        date=datetime.now(UTC).replace(microsecond=0),
+        related=options.related,
+        tags=options.tags,
+        subject=str(message.subject or "")[:SUBJECT_LENGTH],
+        sensitive=options.sensitive,
+    )
+    return Draft(
+        entry=entry,
+        envelope=stored,
+        mailboxes=mailboxes(message),
+        metadata=options.metadata,
+        send_at=options.send_at,
+        expires_at=options.expires_at,
+    )
+
+
+def write(draft: Draft, options: Options) -> OutboxEntry:
+    """Write one draft and announce it after the commit; an idempotency key that is there already decides otherwise."""
+    check_transaction(options.database)
+    if options.idempotency_key is not None:
+        return _write_once(draft, options, options.idempotency_key)
+    entry = transitions.insert([draft], database=options.database)[0]
+    after_commit([entry], database=options.database)
+    return entry
+
+
+def check_transaction(database: str) -> None:
+    """Raise or warn where the project wants every enqueue inside a transaction and there is none."""
+    wish = settings.get_conf().outside_atomic
+    if wish == "allow" or connections[database].in_atomic_block:
+        return
+    problem = "enqueue was called outside transaction.atomic(); the mail will go even if what it is about does not."
+    if wish == "error":
+        raise NotInTransaction(problem + " Wrap both in one atomic() block.")
+    warnings.warn(problem, RuntimeWarning, stacklevel=4)
+
+
+def _write_once(draft: Draft, options: Options, key: str) -> OutboxEntry:
+    entries = OutboxEntry.objects.using(options.database).filter(idempotency_key=key)
+    existing = entries.first()
+    if existing is None:
+        try:
+            with transaction.atomic(using=options.database):
+                entry = transitions.insert([draft], database=options.database)[0]
+        except IntegrityError:
+            # Somebody else's transaction was first; a locking read sees it even under REPEATABLE READ.
+            with transaction.atomic(using=options.database):
+                existing = entries.select_for_update().first()
+            if existing is None:
+                raise
+        else:
+            after_commit([entry], database=options.database)
+            return entry
+    return _resolve_conflict(existing, draft, options, key)
+
+
+def _resolve_conflict(existing: OutboxEntry, draft: Draft, options: Options, key: str) -> OutboxEntry:
+    existing.is_duplicate = True
+    if existing.content.digest == envelope.digest(draft.envelope.payload):
+        return existing
+    if options.on_conflict == "return":
+        logger.warning("idempotency key reused for other content", extra={"entry": existing.pk})
+        return existing
+    if options.on_conflict == "raise":
+        raise IdempotencyConflict(
+            f"idempotency_key={key!r} already stands for entry {existing.pk} with other content. "
+            "Use another key, or on_conflict='replace' while that entry waits."
+        )
+    if not transitions.replace(existing, draft, database=options.database):
+        raise IdempotencyConflict(
+            f"Entry {existing.pk} under idempotency_key={key!r} is '{existing.state}' after {existing.attempts} "
+            "attempts and cannot be replaced any more. Use another key to send this content too."
+        )
+    after_commit(database=options.database)
+    return existing
+
+
+def _take_send_at(message: EmailMessage, options: Options) -> tuple[EmailMessage, Options]:
+    """Take Anymail's `send_at` for ours: left on the message, the provider would delay a second time."""
+    asked = getattr(message, "send_at", None)
+    if isinstance(asked, bool) or not isinstance(asked, date | int | float):
+        return message, options
+    message = copy.copy(message)
+    vars(message).pop("send_at", None)
+    if options.send_at is not None:
+        return message, options
+    return message, replace(options, send_at=_as_moment(asked))
+
+
+def _as_moment(asked: date | float) -> datetime:
+    if isinstance(asked, int | float):
+        return datetime.fromtimestamp(asked, tz=UTC)
+    moment = asked if isinstance(asked, datetime) else datetime.combine(asked, time())
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def _message_id(message: EmailMessage, unique: str) -> str:
+    """Return the caller's own Message-ID, or a new one in the sender's domain (RFC 5322 3.6.4)."""
+    for name, value in message.extra_headers.items():
+        if name.lower() == "message-id":
+            if len(str(value)) > 255:
+                raise InvalidMessage(f"The Message-ID is {len(str(value))} characters long; at most 255 can be kept.")
+            return str(value)
+    _, at, domain = normalise(str(message.from_email or "")).rpartition("@")
+    return f"<{unique}@{domain if at and domain else 'localhost'}>"
+
+
+def _in_batches(messages: Iterable[EmailMessage]) -> Iterator[list[EmailMessage]]:
+    iterator = iter(messages)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch

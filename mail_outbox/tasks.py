@@ -1,0 +1,156 @@
+"""django-q2's way in: the wake after a commit, the drain it starts, and the sweep that looks anyway."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from django.apps import AppConfig
+from django.db import connections, router
+from django_q.brokers import get_broker
+from django_q.conf import Conf as QConf
+from django_q.models import Schedule
+from django_q.tasks import async_task
+
+from mail_outbox import conf as settings
+from mail_outbox.drain import Engine, wakes
+
+logger = logging.getLogger("mail_outbox.worker")
+
+DRAIN = "mail_outbox.tasks.drain"
+SWEEP = "mail_outbox.tasks.sweep"
+SWEEP_NAME = "mail_outbox: sweep"
+TIMEOUT_MARGIN = timedelta(seconds=5)
+"""What a drain leaves of django-q2's timeout, which strikes in the middle of anything."""
+BROKER_TIMEOUT = 2
+"""Seconds a request waits at the most for a Redis broker that does not answer."""
+
+
+def wake_after_commit(sender: object, *, database: str, **_: object) -> None:
+    """Ask for a drain, once for all that was committed since the last one looked; never raises."""
+    if settings.get_conf().wake:
+        wake(database)
+
+
+def wake(database: str) -> None:
+    """Send the drain task unless one is on its way already; a broker that is down costs a logged warning."""
+    try:
+        if wakes.ask(database=database):
+            async_task(DRAIN, q_options={**_options("mail_outbox: drain"), "broker": _broker()})
+    except Exception as error:  # noqa: BLE001
+        # The entry is committed and the sweep will find it: nothing here may hurt the request.
+        logger.warning("wake failed", extra={"error": type(error).__name__, "database": database})
+
+
+def drain() -> dict[str, int]:
+    """Deliver what is due for one slice, hand over to a new wake if work is left, and return the counts; never raises."""
+    counts: Counter[str] = Counter()
+    for database in settings.get_conf().databases:
+        try:
+            with _deferring_sigterm(engine := _engine(os.getpid(), database)):
+                counts.update(_drain_slice(engine))
+        except Exception:
+            logger.exception("drain failed", extra={"database": database})
+    return dict(counts)
+
+
+def sweep() -> dict[str, int]:
+    """Look for work although nobody asked, and return the counts; never raises."""
+    return drain()
+
+
+def install_sweep(sender: AppConfig, *, using: str, **_: object) -> None:
+    """Create the sweep's schedule after migrate where it is missing; what somebody edited is left alone."""
+    if not router.allow_migrate_model(using, Schedule):
+        return
+    if Schedule._meta.db_table not in connections[using].introspection.table_names():
+        return
+    conf = settings.get_conf()
+    Schedule.objects.using(using).get_or_create(
+        name=SWEEP_NAME,
+        defaults={
+            "func": SWEEP,
+            "schedule_type": Schedule.MINUTES,
+            "minutes": max(1, round(conf.poll.total_seconds() / 60)),
+            "kwargs": repr({"q_options": _options(SWEEP_NAME)}),
+            "cluster": conf.cluster,
+        },
+    )
+
+
+def _drain_slice(engine: Engine) -> dict[str, int]:
+    conf = settings.get_conf()
+    # Before looking: whoever commits from here on asks again, and will be seen by the drain that follows.
+    wakes.answer(database=engine.database)
+    most = None if not QConf.TIMEOUT else timedelta(seconds=QConf.TIMEOUT) - TIMEOUT_MARGIN
+    with engine.heartbeat.place(conf.max_drains, length=conf.slice + conf.longest_deadline) as has_place:
+        if not has_place:
+            return {}
+        result = engine.run(slice_length=conf.slice, most=most)
+    if engine.is_worn_out:
+        _ask_to_be_recycled()
+    # Looked at after the place is free: a drain that found no place meanwhile relies on it.
+    if engine.is_work_left():
+        wake(engine.database)
+    counts = result.as_dict()
+    del counts["is_work_left"]
+    return counts
+
+
+def _options(name: str) -> dict[str, Any]:
+    """Return the options that keep a task out of the result tables and from being run again by django-q2."""
+    options = {"save": False, "ack_failure": True, "group": "mail_outbox", "task_name": name}
+    cluster = settings.get_conf().cluster
+    return options if cluster is None else {**options, "cluster": cluster}
+
+
+def _broker() -> Any:
+    broker = get_broker(settings.get_conf().cluster)
+    pool = getattr(broker.connection, "connection_pool", None)
+    if pool is not None:
+        # redis-py waits for ever by default, and this is a request that has committed.
+        pool.connection_kwargs.setdefault("socket_connect_timeout", BROKER_TIMEOUT)
+        pool.connection_kwargs.setdefault("socket_timeout", BROKER_TIMEOUT)
+    return broker
+
+
+@cache
+def _engine(pid: int, database: str) -> Engine:
+    """Return this process's engine: workers are forked, and neither threads nor connections survive a fork."""
+    return Engine(database)
+
+
+def _ask_to_be_recycled() -> None:
+    """Let django-q2 replace this worker after the task: so many senders are stuck that the rest is crowded out."""
+    if multiprocessing.parent_process() is not None:
+        logger.error("worker worn out", extra={"pid": os.getpid()})
+        QConf.MAX_RSS = 1
+
+
+@contextmanager
+def _deferring_sigterm(engine: Engine) -> Iterator[None]:
+    """Turn a SIGTERM into a graceful end of the drain: it is delivered again once everything is settled."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received = threading.Event()
+
+    def stop(*_: object) -> None:
+        received.set()
+        engine.stop_requested.set()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if received.is_set():
+            engine.stop_requested.clear()
+            os.kill(os.getpid(), signal.SIGTERM)
