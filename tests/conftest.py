@@ -1,11 +1,15 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from django.conf import settings
+
+from tests.fakes import Provider
+from tests.support import scripted
 
 # A busy machine is not a failure. The rest is hypothesis' own choice: fixed examples where CI is set.
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
@@ -28,3 +32,17 @@ def redis_url() -> str:
     if not url:
         pytest.skip("MAIL_OUTBOX_TEST_REDIS names no Redis")
     return url
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """Let the mailer `default` obey a script."""
+    with scripted("default") as providers:
+        yield providers["default"]
+
+
+@pytest.fixture
+def providers() -> Iterator[dict[str, Provider]]:
+    """Let the mailers `default` and `bulk` obey scripts."""
+    with scripted("default", "bulk") as configured:
+        yield configured

@@ -1,18 +1,21 @@
 """Delivery in this process: everything that is due, or one message at once."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import models, transaction
 
 from mail_outbox import conf as settings
 from mail_outbox import transitions
 from mail_outbox.core.errors import InTransaction, InvalidOption, OutboxPaused
+from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.drain import DrainResult, Engine, deliver_claim, is_mailer_paused
 from mail_outbox.models import OutboxEntry
 from mail_outbox.outbox.announcing import mark_committed
 from mail_outbox.outbox.enqueueing import make_draft
-from mail_outbox.outbox.options import check_mailer, check_options
+from mail_outbox.outbox.options import NORMAL, check_mailer, check_options
 
 
 def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
@@ -38,18 +41,39 @@ def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
     return results
 
 
-def send_now(message: EmailMessage, **keywords: Any) -> OutboxEntry:
+def send_now(
+    message: EmailMessage,
+    *,
+    using: str | None = None,
+    expires_at: datetime | timedelta | None = None,
+    priority: int = NORMAL,
+    on_ambiguous: OnAmbiguous | None = None,
+    related: models.Model | None = None,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    sensitive: bool = False,
+    max_attempts: int | None = None,
+    database: str | None = None,
+) -> OutboxEntry:
     """Deliver the message in this process and return its entry, which says what became of it.
 
     For the caller who wants the answer: the entry is written and committed first, then one attempt is made; what that
-    attempt leaves to be retried is retried by the workers. Takes the keywords of `enqueue` but `send_at`,
-    `idempotency_key` and `on_conflict`. Raises InTransaction inside `atomic()`, OutboxPaused where the mailer is paused, and what `enqueue`
-    raises; a failed delivery does not raise.
+    attempt leaves to be retried is retried by the workers. Takes the keywords of `enqueue` that make sense now. Raises
+    InTransaction inside `atomic()`, OutboxPaused where the mailer is paused, and what `enqueue` raises; a failed
+    delivery does not raise.
     """
-    for name in ("send_at", "idempotency_key", "on_conflict"):
-        if name in keywords:
-            raise InvalidOption(f"send_now takes no {name}; use enqueue for mail that is to go later, or once only.")
-    options = check_options(**keywords)
+    options = check_options(
+        using=using,
+        expires_at=expires_at,
+        priority=priority,
+        on_ambiguous=on_ambiguous,
+        related=related,
+        tags=tags,
+        metadata=metadata,
+        sensitive=sensitive,
+        max_attempts=max_attempts,
+        database=database,
+    )
     refuse_in_transaction("send_now", databases=[options.database])
     if is_mailer_paused(options.using, database=options.database):
         raise OutboxPaused(
@@ -66,7 +90,7 @@ def send_now(message: EmailMessage, **keywords: Any) -> OutboxEntry:
     return entry
 
 
-def refuse_in_transaction(verb: str, *, databases: Any) -> None:
+def refuse_in_transaction(verb: str, *, databases: Iterable[str]) -> None:
     """Raise InTransaction inside `atomic()`; the wrapper that Django's TestCase puts around a test does not count."""
     for database in databases:
         try:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.errors import MessageError
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +20,7 @@ __all__ = ["JSON", "VERSION", "Envelope", "blob_names", "digest", "dump", "load"
 VERSION = 1
 """The version this code writes. It reads this one and, once there are any, those before."""
 
-DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MessageError)
 """What comes of taking a damaged payload for a good one."""
 
 

@@ -139,7 +139,7 @@ class Packer:
         return {
             "type": "mime",
             "modern": isinstance(part, MIMEPart),
-            "headers": [[name, self._shared(source)] for name, source in mime.header_sources(part)],
+            "headers": [[_text(name, f"a header of {where}"), self._shared(source)] for name, source in mime.header_sources(part)],
             "payload": held,
             "preamble": None if part.preamble is None else self._shared(part.preamble),
             "epilogue": None if part.epilogue is None else self._shared(part.epilogue),
