@@ -111,6 +111,7 @@ class Engine:
 
     def _make_round(self, run: Run) -> int:
         """Settle, keep house, claim; return how many were claimed."""
+        self._collect_late()
         self._settler.settle(run.conf, run.tally)
         self._dispatcher.give_up_stuck()
         if time.monotonic() >= self._upkeep_at:
@@ -133,15 +134,23 @@ class Engine:
     def _wait(self, seconds: float, *, stop_early: bool) -> None:
         """Wait for results: for the first so many seconds, then a moment more for those that gather behind it."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            try:
-                sender, result = self._dispatcher.finished.get(timeout=left)
-            except Empty:
-                return
-            self._dispatcher.take_back(sender)
-            self._settler.add(result)
+        while (left := until - time.monotonic()) > 0 and self._take_result(left):
             if stop_early:
                 until = min(until, time.monotonic() + GATHER) if self._dispatcher.busy else 0.0
+
+    def _collect_late(self) -> None:
+        """Take what senders have finished that nobody waits for any more: a late success is a fact too."""
+        while self._take_result(0):
+            pass
+
+    def _take_result(self, timeout: float) -> bool:
+        try:
+            sender, result = self._dispatcher.finished.get(block=timeout > 0, timeout=timeout)
+        except Empty:
+            return False
+        self._dispatcher.take_back(sender)
+        self._settler.add(result)
+        return True
 
     def _trouble_wait(self) -> float:
         factor: int = 2 ** min(self._trouble, 20)
