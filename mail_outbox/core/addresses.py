@@ -27,6 +27,10 @@ if django.VERSION < (6, 0):
     # Django 6.0 began to refuse `Acme Inc. <info@acme.example>`: the display name wants quotes.
     HARMLESS |= {"period in 'phrase'", "comment found without atom"}
 
+ADVICE = (
+    'Give one address per item, and put quotes around a display name that has dots or commas: "Doe, J." <j@x.example>.'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -85,11 +89,6 @@ def address_texts(value: object) -> Iterator[str]:
 def quoted(text: str) -> str:
     """Quote a text for an error message, cut where it would drown the rest."""
     return repr(text if len(text) <= 80 else text[:77] + "…")
-
-
-ADVICE = (
-    'Give one address per item, and put quotes around a display name that has dots or commas: "Doe, J." <j@x.example>.'
-)
 
 
 def _mailbox(text: str) -> parser.Mailbox:

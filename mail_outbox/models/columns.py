@@ -30,22 +30,21 @@ class ExactCharField(models.CharField):
 
 
 class StateIndex(models.Index):
-    """An index over the entries in some states: partial where the database can, else with the state first."""
+    """An index over the entries in one state: partial where the database can, else with the state first."""
 
-    def __init__(self, *, fields: Sequence[str], states: Sequence[str], name: str) -> None:
+    def __init__(self, *, fields: Sequence[str], state: str, name: str) -> None:
         super().__init__(fields=fields, name=name)
-        self.states = [str(state) for state in states]
+        self.state = str(state)
 
     def deconstruct(self) -> Any:
         path, args, kwargs = super().deconstruct()
-        return path, args, {**kwargs, "states": self.states}
+        return path, args, {**kwargs, "state": self.state}
 
     def create_sql(
         self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any
     ) -> Statement:
         if schema_editor.connection.features.supports_partial_indexes:
-            condition = models.Q(state=self.states[0]) if len(self.states) == 1 else models.Q(state__in=self.states)
-            index = models.Index(fields=self.fields, name=self.name, condition=condition)
+            index = models.Index(fields=self.fields, name=self.name, condition=models.Q(state=self.state))
         else:
             index = models.Index(fields=["state", *self.fields], name=self.name)
         return index.create_sql(model, schema_editor, using=using, **kwargs)

@@ -37,9 +37,9 @@ class EntryQuerySet(models.QuerySet["OutboxEntry"]):
         """Return the scheduled entries whose time has come."""
         return self.filter(state=State.SCHEDULED, due_at__lte=UtcNow())
 
-    def due_to_expire(self) -> Self:
-        """Return the waiting entries that are past their expiry."""
-        return self.filter(state__in=WAITING, expires_at__lte=UtcNow())
+    def due_to_expire(self, state: State) -> Self:
+        """Return the entries in this state that are past their expiry."""
+        return self.filter(state=state, expires_at__lte=UtcNow())
 
     def stuck(self) -> Self:
         """Return what is claimed by a worker whose lease ran out."""
@@ -122,13 +122,13 @@ class OutboxEntry(models.Model):
         verbose_name = "outbox entry"
         verbose_name_plural = "outbox entries"
         indexes = [
-            StateIndex(fields=["using", "rank", "due_at", "id"], states=[State.QUEUED], name="mail_outbox_entry_claim"),
-            StateIndex(fields=["using", "due_at", "id"], states=[State.QUEUED], name="mail_outbox_entry_oldest"),
-            StateIndex(fields=["due_at", "id"], states=[State.SCHEDULED], name="mail_outbox_entry_due"),
-            StateIndex(fields=["lease_expires_at", "id"], states=[State.SENDING], name="mail_outbox_entry_lease"),
-            StateIndex(
-                fields=["expires_at", "id"], states=[State.QUEUED, State.SCHEDULED], name="mail_outbox_entry_expiry"
-            ),
+            StateIndex(fields=["using", "rank", "due_at", "id"], state=State.QUEUED, name="mail_outbox_entry_claim"),
+            StateIndex(fields=["using", "due_at", "id"], state=State.QUEUED, name="mail_outbox_entry_oldest"),
+            StateIndex(fields=["due_at", "id"], state=State.SCHEDULED, name="mail_outbox_entry_due"),
+            StateIndex(fields=["lease_expires_at", "id"], state=State.SENDING, name="mail_outbox_entry_lease"),
+            # One for each state: SQLite does not use a partial index over `state IN (…)` with parameters.
+            StateIndex(fields=["expires_at", "id"], state=State.QUEUED, name="mail_outbox_entry_expiry_q"),
+            StateIndex(fields=["expires_at", "id"], state=State.SCHEDULED, name="mail_outbox_entry_expiry_s"),
         ]
 
     def __str__(self) -> str:

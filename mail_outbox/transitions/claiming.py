@@ -42,11 +42,15 @@ def promote(*, database: str, limit: int = PROMOTE_BATCH) -> int:
 
 def expire(*, database: str, limit: int = PROMOTE_BATCH) -> int:
     """Move what is past its expiry to `expired`, and return how many."""
-    if not OutboxEntry.objects.using(database).due_to_expire().exists():
+    return sum(_expire_from(state, limit, database) for state in sorted(sources(Verb.EXPIRE)))
+
+
+def _expire_from(state: State, limit: int, database: str) -> int:
+    over = OutboxEntry.objects.using(database).due_to_expire(state)
+    if not over.exists():
         return 0
     with transaction.atomic(using=database):
-        over = OutboxEntry.objects.using(database).due_to_expire().order_by("expires_at", "pk")
-        keys = [key for (key,) in lock_free_rows(over, limit, "pk")]
+        keys = [key for (key,) in lock_free_rows(over.order_by("expires_at", "pk"), limit, "pk")]
         return _expire(keys, database) if keys else 0
 
 

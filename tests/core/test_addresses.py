@@ -1,8 +1,11 @@
+from contextlib import suppress
+
 import django
 import pytest
 from django.core.mail import EmailMessage
+from django.core.mail.backends.smtp import EmailBackend
 from django.utils.functional import lazystr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mail_outbox.core.addresses import Mailbox, mailboxes, normalise, parse
@@ -102,12 +105,31 @@ def test_normalise_never_raises(text: str):
     normalise(text).encode()
 
 
-@given(st.text())
-def test_parse_raises_nothing_but_invalid_message(text: str):
+def django_takes(text: str) -> None:
+    """Do with the address what Django's SMTP backend does before it sends."""
+    if django.VERSION >= (6, 0):
+        EmailBackend.prep_address(None, text)  # type: ignore[arg-type]
+    else:
+        from django.core.mail.message import sanitize_address
+
+        sanitize_address(text, "utf-8")
+
+
+@given(st.text("aB1ü.@ <>\"'(),;:\\[]\t") | st.text())
+@example('"Doe, John" <j@x.example>')
+@example("jo@bücher.example")
+def test_what_is_parsed_django_can_send_to(text: str):
     try:
         parse(text)
     except InvalidMessage:
-        pass
+        return
+    django_takes(text)
+
+
+@given(st.text())
+def test_parse_raises_nothing_but_invalid_message(text: str):
+    with suppress(InvalidMessage):
+        parse(text)
 
 
 def test_mailboxes_come_in_the_order_to_cc_bcc():

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail_outbox.core.envelope import Envelope, blob_names, dump, load
+from mail_outbox.core.errors import UnserializableMessage
 
 MODERN = django.VERSION >= (6, 0)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -32,6 +33,10 @@ FORWARDED = (
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nK\xc3\xa4se\r\n--b\r\n"
     b"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ninner body\r\n--b--\r\nEpilogue\r\n"
 )
+
+
+class ShopMessage(EmailMessage):
+    """A project's own class."""
 
 
 def new_message(**options: Any) -> EmailMultiAlternatives:
@@ -49,10 +54,7 @@ def there_and_back(message: EmailMessage) -> Any:
 
 def wire(message: EmailMessage) -> bytes:
     """Return what Django's SMTP backend makes of the message, but for the boundaries, which are drawn by lot."""
-    if MODERN:
-        raw = message.message(policy=email.policy.SMTP).as_bytes()
-    else:
-        raw = message.message().as_bytes(linesep="\r\n")
+    raw = message.message(policy=email.policy.SMTP).as_bytes() if MODERN else message.message().as_bytes(linesep="\r\n")
     return re.sub(rb"={15}\d+==", b"=boundary=", raw)
 
 
@@ -306,6 +308,16 @@ def test_a_mixed_subtype_is_kept_where_django_takes_one():
     message.mixed_subtype = "related"
 
     assert wire(there_and_back(message)) == wire(message)
+
+
+@pytest.mark.skipif(not MODERN, reason="Django 5.2 takes it")
+@pytest.mark.parametrize("classes", [None, {"shop.mail.ShopMessage": ShopMessage}], ids=["Django's", "a project's"])
+def test_a_mixed_subtype_is_refused_where_django_refuses_it(classes: Any):
+    message = (EmailMessage if classes is None else ShopMessage)(from_email="a@x.example")
+    message.mixed_subtype = "related"
+
+    with pytest.raises(UnserializableMessage, match="'mixed_subtype'"):
+        dump(message, classes=classes)
 
 
 def test_loading_sets_nothing_that_django_no_longer_takes():

@@ -42,7 +42,7 @@ def test_a_verb_leads_where_the_design_says_and_nowhere_else(verb, before, after
 
 
 def test_every_state_is_either_finished_or_not():
-    assert FINISHED | UNFINISHED == set(State)
+    assert set(State) == FINISHED | UNFINISHED
     assert not FINISHED & UNFINISHED
     assert WAITING < UNFINISHED
 

@@ -134,7 +134,7 @@ class TestEnqueue:
             ({"body": "nul \x00"}, {}, outbox.InvalidMessage, "NUL"),
             ({"subject": "lone \ud800"}, {}, outbox.InvalidMessage, "surrogate"),
             ({}, {"using": "bluk"}, outbox.UnknownMailer, "Did you mean 'bulk'?"),
-            ({}, {"send_at": datetime(2030, 1, 1)}, outbox.InvalidOption, "time zone"),  # noqa: DTZ001
+            ({}, {"send_at": datetime(2030, 1, 1)}, outbox.InvalidOption, "time zone"),
             ({}, {"send_at": timedelta(seconds=-1)}, outbox.InvalidOption, "negative"),
             ({}, {"send_at": "tomorrow"}, outbox.InvalidOption, "aware datetime"),
             ({}, {"expires_at": timedelta(seconds=-1)}, outbox.InvalidOption, "negative"),

@@ -16,7 +16,7 @@ from django.utils.functional import Promise
 from django.utils.timezone import is_naive, make_aware
 
 from mail_outbox.core.envelope import mime
-from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, Classes
+from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, RETIRED, Classes
 from mail_outbox.core.envelope.kinds import CHARSET_ATTRIBUTES, JSON, SCALARS, SEQUENCES
 from mail_outbox.core.envelope.text import flaw
 from mail_outbox.core.errors import UnserializableMessage
@@ -48,7 +48,7 @@ class Packer:
         for attribute, value in vars(message).items():
             if attribute in LIVE:
                 continue
-            if attribute not in CONTENT and name in OURS:
+            if attribute in RETIRED or (attribute not in CONTENT and name in OURS):
                 raise UnserializableMessage(
                     f"The message has an attribute '{where}{attribute}' that neither this Django nor Anymail knows."
                     ' Remove it, or make a class for such messages and list it in MAIL_OUTBOX["MESSAGE_CLASSES"].'
@@ -139,7 +139,10 @@ class Packer:
         return {
             "type": "mime",
             "modern": isinstance(part, MIMEPart),
-            "headers": [[_text(name, f"a header of {where}"), self._shared(source)] for name, source in mime.header_sources(part)],
+            "headers": [
+                [_text(name, f"a header of {where}"), self._shared(source)]
+                for name, source in mime.header_sources(part)
+            ],
             "payload": held,
             "preamble": None if part.preamble is None else self._shared(part.preamble),
             "epilogue": None if part.epilogue is None else self._shared(part.epilogue),

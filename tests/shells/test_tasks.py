@@ -1,0 +1,217 @@
+"""django-q2's way in: the wake, the drain and the sweep."""
+
+import logging
+import os
+import signal
+
+import pytest
+from django.apps import apps
+from django.db import transaction
+from django_q.brokers.orm import ORM
+from django_q.models import OrmQ, Schedule, Task
+from django_q.signing import SignedPackage
+
+from mail_outbox import outbox, tasks
+from mail_outbox.core.states import State
+from mail_outbox.drain import wakes
+from mail_outbox.models import OutboxEntry, Wake
+from tests.support import a_message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def wake_row():
+    wakes.install(database="default")
+    yield
+    tasks._engine.cache_clear()
+
+
+def queued_tasks() -> list[dict]:
+    return [SignedPackage.loads(row.payload) for row in OrmQ.objects.all()]
+
+
+class TestWake:
+    def test_a_commit_sends_one_task_however_much_it_enqueued(self):
+        with transaction.atomic():
+            outbox.enqueue(a_message())
+            outbox.enqueue_many(a_message() for _ in range(50))
+            assert not OrmQ.objects.exists()
+
+        assert [task["func"] for task in queued_tasks()] == ["mail_outbox.tasks.drain"]
+
+    def test_many_commits_share_one_task_until_it_looks(self):
+        for _ in range(20):
+            outbox.enqueue(a_message())
+        assert OrmQ.objects.count() == 1
+
+        tasks.drain()
+        outbox.enqueue(a_message())
+
+        assert OrmQ.objects.count() == 2
+
+    def test_a_wake_that_nobody_answered_is_asked_for_again(self):
+        outbox.enqueue(a_message())
+        Wake.objects.update(requested_at="2020-01-01T00:00:00Z")
+
+        outbox.enqueue(a_message())
+
+        assert OrmQ.objects.count() == 2
+
+    def test_a_rollback_sends_nothing(self):
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            outbox.enqueue(a_message())
+            raise ZeroDivisionError
+
+        assert not OrmQ.objects.exists()
+
+    def test_the_task_carries_no_truth_and_leaves_no_litter(self):
+        outbox.enqueue(a_message())
+
+        task = queued_tasks()[0]
+        assert (task["args"], task["kwargs"]) == ((), {})
+        assert (task["save"], task["ack_failure"], task["group"]) == (False, True, "mail_outbox")
+
+    def test_a_setting_turns_it_off(self, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "WAKE": False}
+
+        outbox.enqueue(a_message())
+
+        assert not OrmQ.objects.exists()
+
+    def test_a_broker_that_is_down_costs_a_logged_warning(self, monkeypatch, caplog):
+        def refuse(broker, task):
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(ORM, "enqueue", refuse)
+        with caplog.at_level(logging.WARNING, "mail_outbox.worker"):
+            entry = outbox.enqueue(a_message())
+
+        assert entry.committed
+        assert [record.message for record in caplog.records if record.name == "mail_outbox.worker"] == ["wake failed"]
+
+    def test_a_dedicated_cluster_gets_the_task(self, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "CLUSTER": "mail"}
+
+        outbox.enqueue(a_message())
+
+        assert OrmQ.objects.get().key == "mail"
+
+
+class TestDrain:
+    def test_it_delivers_and_says_how_much(self, provider):
+        outbox.enqueue(a_message("x"))
+
+        counts = tasks.drain()
+
+        assert counts["sent"] == 1
+        assert provider.subjects == ["x"]
+
+    def test_it_clears_the_flag_before_it_looks(self, provider):
+        asked = []
+        provider.will_always(lambda message: asked.append(Wake.objects.filter(requested_at=None).exists()) and None)
+        outbox.enqueue(a_message())
+        assert not Wake.objects.filter(requested_at=None).exists()
+
+        tasks.drain()
+
+        assert asked == [True]
+
+    def test_it_hands_over_when_its_time_is_up(self, provider, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "SLICE": tasks.timedelta(0)}
+        outbox.enqueue(a_message())
+        OrmQ.objects.all().delete()
+
+        tasks.drain()
+
+        assert OrmQ.objects.count() == 1
+
+    def test_it_does_not_wake_for_what_cannot_go(self, provider):
+        outbox.pause("default")
+        outbox.enqueue(a_message())
+        OrmQ.objects.all().delete()
+
+        tasks.drain()
+
+        assert not OrmQ.objects.exists()
+
+    def test_it_never_raises(self, monkeypatch, caplog):
+        def break_down(self, **_):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("mail_outbox.drain.engine.Engine.run", break_down)
+        with caplog.at_level(logging.ERROR, "mail_outbox.worker"):
+            assert tasks.drain() == {}
+
+        assert [record.message for record in caplog.records] == ["drain failed"]
+
+    def test_it_writes_the_wake_row_where_a_flush_has_taken_it(self):
+        Wake.objects.all().delete()
+
+        tasks.drain()
+
+        assert Wake.objects.count() == 1
+
+    def test_only_so_many_run_at_once_and_the_last_looks_once_more(self, provider, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1}
+        from mail_outbox.drain import Engine
+
+        other = Engine("default")
+        with other.heartbeat.place(1, length=tasks.timedelta(minutes=1)):
+            outbox.enqueue(a_message())
+            assert tasks.drain() == {}
+            assert OutboxEntry.objects.get().state == State.QUEUED
+
+        assert tasks.drain()["sent"] == 1
+
+    def test_a_terminated_worker_settles_what_it_sends_and_then_ends(self, provider):
+        ended = []
+        previous = signal.signal(
+            signal.SIGTERM, lambda *_: ended.append(OutboxEntry.objects.values_list("state", flat=True))
+        )
+        try:
+            provider.will(lambda message: os.kill(os.getpid(), signal.SIGTERM))
+            outbox.enqueue_many(a_message() for _ in range(50))
+
+            counts = tasks.drain()
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+        assert len(ended) == 1
+        assert 1 <= counts["sent"] <= 16
+        assert not OutboxEntry.objects.filter(state=State.SENDING).exists()
+
+    def test_it_leaves_no_result_behind(self):
+        outbox.enqueue(a_message())
+        tasks.drain()
+
+        assert not Task.objects.exists()
+
+
+class TestSweep:
+    def install(self):
+        tasks.install_sweep(apps.get_app_config("mail_outbox"), using="default")
+
+    def test_it_installs_itself_once(self):
+        Schedule.objects.all().delete()
+
+        self.install()
+        self.install()
+
+        schedule = Schedule.objects.get(func="mail_outbox.tasks.sweep")
+        assert (schedule.schedule_type, schedule.minutes, schedule.repeats) == (Schedule.MINUTES, 1, -1)
+
+    def test_what_somebody_edited_is_left_alone(self):
+        Schedule.objects.all().delete()
+        self.install()
+        Schedule.objects.update(minutes=7)
+
+        self.install()
+
+        assert Schedule.objects.get().minutes == 7
+
+    def test_it_delivers_what_nobody_woke_for(self, provider):
+        outbox.enqueue(a_message("forgotten"))
+        OrmQ.objects.all().delete()
+
+        assert tasks.sweep()["sent"] == 1
