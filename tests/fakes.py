@@ -18,6 +18,15 @@ BAD_LOGIN = smtplib.SMTPAuthenticationError(535, b"5.7.8 bad login")
 NOBODY_KNOWS = RuntimeError("the answer was lost")
 
 
+def wait_for(event: threading.Event) -> Action:
+    """Return an action that accepts the message once the event is set, or after half a minute."""
+
+    def accept(_: EmailMessage) -> None:
+        event.wait(30)
+
+    return accept
+
+
 class Provider:
     """What a scripted mailer was given, and what it is to do next; with an empty script it accepts everything."""
 

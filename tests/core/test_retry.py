@@ -80,8 +80,10 @@ def test_a_decision_follows_from_outcome_history_and_policy(outcome, history, po
 
 
 OUTCOMES = st.sampled_from(
-    [Sent(), Throttled(), MailerTrouble(), Cancelled(), Transient(), Permanent(), Ambiguous(), LOST]
-    + [Partial(refused={"a@x": FOR_GOOD}), Partial(refused={"a@x": FOR_NOW})]
+    [
+        *(Sent(), Throttled(), MailerTrouble(), Cancelled(), Transient(), Permanent(), Ambiguous(), LOST),
+        *(Partial(refused={"a@x": FOR_GOOD}), Partial(refused={"a@x": FOR_NOW})),
+    ]
 )
 HISTORIES = st.builds(
     History,

@@ -10,7 +10,7 @@ from mail_outbox import outbox, signals
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine
 from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry, Worker
-from tests.fakes import BAD_LOGIN, NOBODY_KNOWS, REFUSED, SLOW_DOWN, TRY_LATER
+from tests.fakes import BAD_LOGIN, NOBODY_KNOWS, REFUSED, SLOW_DOWN, TRY_LATER, wait_for
 from tests.support import a_message, age, scripted
 
 pytestmark = pytest.mark.django_db
@@ -215,7 +215,7 @@ class TestFairness:
 
     def test_a_mailer_that_hangs_keeps_no_other_waiting(self, providers):
         is_over = threading.Event()
-        providers["bulk"].will_always(lambda message: is_over.wait(30) and None)
+        providers["bulk"].will_always(wait_for(is_over))
         outbox.enqueue_many((a_message() for _ in range(20)), using="bulk")
         outbox.enqueue_many(a_message() for _ in range(100))
         signals.entry_settled.connect(
@@ -245,7 +245,6 @@ class TestStopping:
         assert result.is_work_left
 
     def test_a_slice_ends_and_says_that_work_is_left(self, provider, engine):
-        provider.will_always(lambda message: time.monotonic() and None)
         outbox.enqueue_many(a_message() for _ in range(50))
 
         result = engine.run(slice_length=timedelta(0))
@@ -254,8 +253,8 @@ class TestStopping:
         assert result.is_work_left
 
     def test_past_the_slice_the_others_are_served_while_a_slow_mailer_is_waited_for(self, providers, engine):
-        is_over, started = threading.Event(), threading.Event()
-        providers["bulk"].will_always(lambda message: (started.set(), is_over.wait(30)) and None)
+        is_over = threading.Event()
+        providers["bulk"].will_always(wait_for(is_over))
 
         def one_more(entry, **_):
             if len(providers["default"].accepted) < 40:
@@ -300,7 +299,7 @@ class TestStuckSenders:
         is_over = threading.Event()
         options = {"deadline": timedelta(seconds=0.2)}
         with scripted_one_sender(options=options) as providers:
-            providers["default"].will(lambda message: is_over.wait(30) and None)
+            providers["default"].will(wait_for(is_over))
             stuck, other = outbox.enqueue(a_message("stuck")), outbox.enqueue(a_message("other"))
 
             result = engine.run()

@@ -42,7 +42,7 @@ class TestDrain:
         assert providers["default"].subjects == []
 
     def test_a_mailer_that_is_not_there_is_refused(self):
-        with pytest.raises(outbox.UnknownMailer, match="Did you mean 'bulk'?"):
+        with pytest.raises(outbox.UnknownMailer, match=r"Did you mean 'bulk'\?"):
             outbox.drain(using="blk")
 
     def test_a_limit_of_nothing_is_refused(self):

@@ -1,6 +1,7 @@
 """enqueue and enqueue_many: what is written, what it costs, and what is refused."""
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -155,10 +156,9 @@ class TestEnqueue:
         ],
     )
     def test_bad_input_is_refused_by_name_and_writes_nothing(self, message, options, error, words):
-        with pytest.raises(error, match=".*") as caught:
+        with pytest.raises(error, match=re.escape(words)):
             outbox.enqueue(a_message(**message), **options)
 
-        assert words in str(caught.value)
         assert not OutboxEntry.objects.exists()
 
     def test_a_message_class_nobody_knows_is_refused_by_name(self):
