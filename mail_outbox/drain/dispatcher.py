@@ -1,8 +1,11 @@
 """Work to senders: every mailer in turn is claimed for, as much as its free senders can start now."""
 
-from collections import deque
-from queue import SimpleQueue
 import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from uuid import UUID, uuid4
 
 from django.db.models import QuerySet
 
@@ -19,6 +22,15 @@ OLDEST_ONE_IN = 10
 """One place in so many goes to the oldest entry whatever its priority, so that nothing starves."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """A claim that has been asked for and whose entries no sender has yet."""
+
+    pool: Pool
+    claim_id: UUID
+    lease_until: float
+
+
 class Dispatcher:
     """The pools of all mailers, served round robin."""
 
@@ -31,6 +43,7 @@ class Dispatcher:
         self._order: deque[str] = deque()
         self._served: dict[str, int] = {}
         self._quiet: set[str] = set()
+        self._open_claim: OpenClaim | None = None
 
     def prepare(self, conf: Conf) -> None:
         """Make a pool for every mailer that has none yet, and look at all of them afresh."""
@@ -46,13 +59,19 @@ class Dispatcher:
         return frozenset(alias for alias, pool in self._pools.items() if pool.busy)
 
     @property
+    def is_busy(self) -> bool:
+        """Tell whether something is being sent, or has been claimed to be."""
+        return bool(self.busy) or self._open_claim is not None
+
+    @property
     def is_worn_out(self) -> bool:
         """Tell whether so many senders are stuck that the process should be replaced."""
         return any(pool.is_worn_out for pool in self._pools.values())
 
     def serve(self, run: Run) -> int:
         """Claim for every mailer in turn, hand the jobs to its senders, and return how many there were."""
-        claimed = sum(self._claim(alias, run) for alias in list(self._order) if run.may_claim_for(alias))
+        claimed = self._start_open_claim(run)
+        claimed += sum(self._claim(alias, run) for alias in list(self._order) if run.may_claim_for(alias))
         self._order.rotate(-1)
         return claimed
 
@@ -95,8 +114,6 @@ class Dispatcher:
         if is_probe and not claimed:
             self._fitness.give_probe_back(alias)
         (self._quiet.add if claimed < room else self._quiet.discard)(alias)
-        self._served[alias] = self._served.get(alias, 0) + claimed
-        run.claimed += claimed
         return claimed
 
     def _hand_out(self, pool: Pool, room: int, run: Run) -> int:
@@ -104,18 +121,38 @@ class Dispatcher:
         # Read before the claim, so that the lease never seems longer than the database thinks it is.
         lease_until = time.monotonic() + lease.total_seconds()
         served = self._served.get(pool.alias, 0)
-        claim = transitions.claim(
+        self._open_claim = OpenClaim(pool, uuid4(), lease_until)
+        keys = transitions.claim(
             pool.alias,
             room,
+            claim_id=self._open_claim.claim_id,
             oldest=(served + room) // OLDEST_ONE_IN - served // OLDEST_ONE_IN,
             worker=self._worker,
             lease=lease,
             database=self._database,
         )
-        deadline = run.conf.deadline_of(pool.alias)
-        jobs = read_jobs(claim, deadline=deadline, lease_until=lease_until, database=self._database)
+        if not keys:
+            self._open_claim = None
+        return self._start_open_claim(run, keys)
+
+    def _start_open_claim(self, run: Run, keys: Sequence[int] | None = None) -> int:
+        """Read what was claimed last and give it to the senders, and return how much there was.
+
+        The claim stays open until that is done: where the database goes away in between, the next round takes it up,
+        and nobody has to wonder whether it went out.
+        """
+        claim = self._open_claim
+        if claim is None:
+            return 0
+        deadline = run.conf.deadline_of(claim.pool.alias)
+        jobs = read_jobs(
+            claim.claim_id, keys, deadline=deadline, lease_until=claim.lease_until, database=self._database
+        )
+        self._open_claim = None
         for job in jobs:
-            pool.send(job)
+            claim.pool.send(job)
+        self._served[claim.pool.alias] = self._served.get(claim.pool.alias, 0) + len(jobs)
+        run.claimed += len(jobs)
         return len(jobs)
 
     def _queued(self, alias: str) -> QuerySet[OutboxEntry]:

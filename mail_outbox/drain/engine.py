@@ -76,11 +76,11 @@ class Engine:
         self._dispatcher.prepare(run.conf)
         while self._go_on(run):
             pass
-        return run.tally.result(is_work_left=not self._trouble and self._dispatcher.is_work_left(run))
+        return run.tally.result(is_work_left=self._is_work_left(run))
 
     def is_work_left(self) -> bool:
-        """Tell whether an entry is queued that could be sent right now."""
-        return self._dispatcher.is_work_left(Run(conf=settings.get_conf()))
+        """Tell whether an entry is queued that could be sent right now; True where the database does not say."""
+        return self._is_work_left(Run(conf=settings.get_conf()))
 
     def stop(self) -> None:
         """Let the senders close their connections and end, and take the worker out of its table."""
@@ -105,9 +105,16 @@ class Engine:
         self._wait(self._look_again, stop_early=True)
         return True
 
+    def _is_work_left(self, run: Run) -> bool:
+        try:
+            return self._dispatcher.is_work_left(run)
+        except (OperationalError, InterfaceError) as error:
+            self._note_trouble(error)
+            return True
+
     @property
     def _is_busy(self) -> bool:
-        return bool(self._dispatcher.busy) or self._settler.has_facts
+        return self._dispatcher.is_busy or self._settler.has_facts
 
     def _make_round(self, run: Run) -> int:
         """Settle, keep house, claim; return how many were claimed."""
@@ -117,7 +124,7 @@ class Engine:
         if time.monotonic() >= self._upkeep_at:
             self._keep_house(run)
             self._upkeep_at = time.monotonic() + UPKEEP_EVERY
-        return 0 if self.stop_requested.is_set() else self._dispatcher.serve(run)
+        return self._dispatcher.serve(run)
 
     def _keep_house(self, run: Run) -> None:
         run.tally["promoted"] += transitions.promote(database=self.database)

@@ -38,7 +38,7 @@ class Fitness:
         if state is None:
             return room
         if state.strikes:
-            return 0 if alias in self.probing or self._is_ahead(state.broken_until) else min(room, 1)
+            return 0 if self._is_ahead(state.broken_until) else min(room, 1)
         if state.recovered_at is None:
             return room
         concurrency = conf.options_of(alias).concurrency
@@ -60,11 +60,10 @@ class Fitness:
     def take_probe(self, alias: str, conf: Conf) -> bool:
         """Tell whether this worker is the one that may try the mailer."""
         window = conf.deadline_of(alias) + PROBE_MARGIN
-        if transitions.take_probe(alias, window=window, database=self._database):
-            self.probing.add(alias)
-            return True
+        is_ours = transitions.take_probe(alias, window=window, database=self._database)
+        (self.probing.add if is_ours else self.probing.discard)(alias)
         self.read()
-        return False
+        return is_ours
 
     def give_probe_back(self, alias: str) -> None:
         """Let another worker try the mailer: there was nothing to send."""

@@ -22,6 +22,7 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     claimed: int = 0
     is_closing: bool = False
+    is_stopping: bool = False
     lingering: frozenset[str] = frozenset()
 
     def room(self, room: int) -> int:
@@ -30,6 +31,7 @@ class Run:
 
     def close_when_over(self, busy: frozenset[str], *, is_stopping: bool) -> None:
         """Note that the time is up, and who is still busy from before."""
+        self.is_stopping = is_stopping
         is_over = self.claim_until is not None and time.monotonic() >= self.claim_until
         if self.is_closing:
             self.lingering &= busy
@@ -43,6 +45,6 @@ class Run:
             return False
         if not self.is_closing:
             return True
-        if not self.lingering or alias in self.lingering:
+        if self.is_stopping or not self.lingering or alias in self.lingering:
             return False
         return self.end_by is None or time.monotonic() + self.conf.deadline_of(alias).total_seconds() < self.end_by

@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import closing
+from uuid import UUID
 
 from django.db import OperationalError, connections
 
@@ -12,7 +13,6 @@ from mail_outbox.drain.fitness import Fitness
 from mail_outbox.drain.result import Tally
 from mail_outbox.drain.settler import Settler
 from mail_outbox.drain.work import perform, read_jobs
-from mail_outbox.transitions import Claim
 
 MOST_TRIES = 20
 WAIT_BETWEEN = 0.05
@@ -25,11 +25,11 @@ def is_mailer_paused(alias: str, *, database: str) -> bool:
     return fitness.room(alias, 1, settings.get_conf()) == 0 or fitness.needs_probe(alias)
 
 
-def deliver_claim(claim: Claim, *, alias: str, database: str) -> None:
+def deliver_claim(claim_id: UUID, *, alias: str, database: str) -> None:
     """Make one attempt at each claimed entry of the mailer and settle it; what cannot be written is left to rescue."""
     conf = settings.get_conf()
     lease_until = time.monotonic() + conf.lease_length.total_seconds()
-    jobs = read_jobs(claim, deadline=conf.deadline_of(alias), lease_until=lease_until, database=database)
+    jobs = read_jobs(claim_id, deadline=conf.deadline_of(alias), lease_until=lease_until, database=database)
     settler = Settler(database, Fitness(database))
     with closing(Line(alias, conf.options_of(alias))) as line:
         for job in jobs:

@@ -18,7 +18,6 @@ from mail_outbox.core.retry import GIVE_BACK, Decision, History, Policy
 from mail_outbox.core.states import State
 from mail_outbox.delivery import Line, Parcel
 from mail_outbox.models import Attachment, OutboxEntry, Recipient, RecipientStatus, UtcNow
-from mail_outbox.transitions import Claim
 from mail_outbox.transitions.histories import read_histories
 
 
@@ -51,15 +50,17 @@ class Result:
     decision: Decision | None = None
 
 
-def read_jobs(claim: Claim, *, deadline: timedelta, lease_until: float, database: str) -> list[Job]:
-    """Read the contents of a claim in one query, and one more each where there are attachments or earlier attempts."""
-    entries = list(
-        OutboxEntry.objects.using(database)
-        .filter(pk__in=claim.keys, claim_id=claim.claim_id)
-        .select_related("content")
-        .annotate(now=UtcNow())
-        .order_by("rank", "due_at", "pk")
-    )
+def read_jobs(
+    claim_id: UUID, keys: Sequence[int] | None = None, *, deadline: timedelta, lease_until: float, database: str
+) -> list[Job]:
+    """Read the contents of a claim in one query, and one more each where there are attachments or earlier attempts.
+
+    The keys only make it faster: the claim's id alone says what is ours.
+    """
+    claimed = OutboxEntry.objects.using(database).claimed(claim_id)
+    if keys is not None:
+        claimed = claimed.filter(pk__in=keys)
+    entries = list(claimed.select_related("content").annotate(now=UtcNow()).order_by("rank", "due_at", "pk"))
     if not entries:
         return []
     histories = read_histories(entries, now=entries[0].now, database=database)
@@ -68,7 +69,7 @@ def read_jobs(claim: Claim, *, deadline: timedelta, lease_until: float, database
     return [
         Job(
             entry=entry,
-            claim_id=claim.claim_id,
+            claim_id=claim_id,
             envelope=envelopes.get(entry.pk),
             metadata=entry.content.metadata if entry.pk in envelopes else None,
             history=histories[entry.pk],

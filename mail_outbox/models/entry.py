@@ -2,7 +2,7 @@
 
 import json
 from typing import ClassVar, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.apps import apps
 from django.core.mail import EmailMessage
@@ -44,6 +44,10 @@ class EntryQuerySet(models.QuerySet["OutboxEntry"]):
     def stuck(self) -> Self:
         """Return what is claimed by a worker whose lease ran out."""
         return self.filter(state=State.SENDING, lease_expires_at__lte=UtcNow())
+
+    def claimed(self, claim_id: UUID) -> Self:
+        """Return what was claimed together and is not settled yet."""
+        return self.filter(state=State.SENDING, claim_id=claim_id)
 
     def waiting(self) -> Self:
         """Return what has not been claimed yet."""

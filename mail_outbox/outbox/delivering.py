@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.core.mail import EmailMessage
 from django.db import models, transaction
@@ -80,12 +81,14 @@ def send_now(
             f"Mailer '{options.using}' is paused or resting after trouble; enqueue the message, or resume the mailer."
         )
     draft = make_draft(message, options)
-    conf = settings.get_conf()
+    conf, claim_id = settings.get_conf(), uuid4()
     with transaction.atomic(using=options.database):
         entry = transitions.insert([draft], database=options.database)[0]
-        claim = transitions.claim_entry(entry, worker="send_now", lease=conf.lease_length, database=options.database)
+        transitions.claim_entry(
+            entry, claim_id=claim_id, worker="send_now", lease=conf.lease_length, database=options.database
+        )
     mark_committed([entry])
-    deliver_claim(claim, alias=options.using, database=options.database)
+    deliver_claim(claim_id, alias=options.using, database=options.database)
     entry.refresh_from_db()
     return entry
 

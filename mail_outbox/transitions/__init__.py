@@ -1,12 +1,11 @@
 """Every change of state; nobody else writes `state`."""
 
 from mail_outbox.transitions.acting import cancel, hold, release, retry
-from mail_outbox.transitions.claiming import Claim, claim, claim_entry, expire, promote
+from mail_outbox.transitions.claiming import claim, claim_entry, expire, promote
 from mail_outbox.transitions.enqueueing import Draft, insert, replace
 from mail_outbox.transitions.locking import BATCH
 from mail_outbox.transitions.mailers import (
     clear_pause,
-    close_breaker,
     note_outcomes,
     pause,
     take_probe,
@@ -17,14 +16,12 @@ from mail_outbox.transitions.settling import Settlement, settle
 
 __all__ = [
     "BATCH",
-    "Claim",
     "Draft",
     "Settlement",
     "cancel",
     "claim",
     "claim_entry",
     "clear_pause",
-    "close_breaker",
     "expire",
     "hold",
     "insert",

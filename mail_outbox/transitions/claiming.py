@@ -1,9 +1,8 @@
 """From waiting to sending: promote what is due, expire what is too late, claim what can start now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
@@ -14,14 +13,6 @@ from mail_outbox.transitions.locking import lock_free_rows
 
 PROMOTE_BATCH = 1000
 EXPIRY_PASSED = "past its expiry"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The entries one worker took together, under one fresh id."""
-
-    claim_id: UUID
-    keys: tuple[int, ...]
 
 
 def promote(*, database: str, limit: int = PROMOTE_BATCH) -> int:
@@ -62,13 +53,14 @@ def _expire(keys: Sequence[int], database: str) -> int:
     )
 
 
-def claim(mailer: str, room: int, *, oldest: int = 0, worker: str, lease: timedelta, database: str) -> Claim:
-    """Take up to `room` of the mailer's queued entries for senders that are free now.
+def claim(
+    mailer: str, room: int, *, claim_id: UUID, oldest: int = 0, worker: str, lease: timedelta, database: str
+) -> list[int]:
+    """Take up to `room` of the mailer's queued entries for senders that are free now, and return their primary keys.
 
     Higher priority first, then first due first; `oldest` of the places go to whatever has waited longest, so that
     nothing starves. This is the write-ahead mark: what is not `sending` has provably not gone out.
     """
-    claim_id = uuid4()
     with transaction.atomic(using=database):
         queued = (
             OutboxEntry.objects.using(database)
@@ -83,18 +75,17 @@ def claim(mailer: str, room: int, *, oldest: int = 0, worker: str, lease: timede
         if over:
             _expire(over, database)
         keys = [key for key, is_over in rows if not is_over]
-        return Claim(claim_id, _mark(keys, claim_id, worker, lease, database))
+        return _mark(keys, claim_id, worker, lease, database)
 
 
-def claim_entry(entry: OutboxEntry, *, worker: str, lease: timedelta, database: str) -> Claim:
+def claim_entry(entry: OutboxEntry, *, claim_id: UUID, worker: str, lease: timedelta, database: str) -> None:
     """Take this one queued entry, in the caller's transaction."""
-    claim_id = uuid4()
-    return Claim(claim_id, _mark([entry.pk], claim_id, worker, lease, database))
+    _mark([entry.pk], claim_id, worker, lease, database)
 
 
-def _mark(keys: Sequence[int], claim_id: UUID, worker: str, lease: timedelta, database: str) -> tuple[int, ...]:
+def _mark(keys: Sequence[int], claim_id: UUID, worker: str, lease: timedelta, database: str) -> list[int]:
     if not keys:
-        return ()
+        return []
     entries = OutboxEntry.objects.using(database)
     marked = entries.filter(pk__in=keys, state__in=sources(Verb.CLAIM)).update(
         state=State.SENDING,
@@ -104,6 +95,6 @@ def _mark(keys: Sequence[int], claim_id: UUID, worker: str, lease: timedelta, da
         attempts=F("attempts") + 1,
     )
     if marked == len(keys) or connections[database].features.has_select_for_update_skip_locked:
-        return tuple(keys)
+        return list(keys)
     # Without row locks another worker may have been faster: only the claim id says what is ours.
-    return tuple(entries.filter(pk__in=keys, claim_id=claim_id).values_list("pk", flat=True))
+    return list(entries.filter(pk__in=keys, claim_id=claim_id).values_list("pk", flat=True))

@@ -1,6 +1,7 @@
 """promote, expire and claim."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -17,10 +18,13 @@ LEASE = timedelta(minutes=4)
 
 def claim(room: int = 10, *, mailer: str = "default", oldest: int = 0) -> list[str]:
     """Claim, and return the subjects in the order of the queue."""
-    taken = transitions.claim(mailer, room, oldest=oldest, worker="w", lease=LEASE, database="default")
-    entries = {entry.pk: entry for entry in OutboxEntry.objects.filter(claim_id=taken.claim_id)}
-    assert set(entries) == set(taken.keys)
-    return [entries[key].subject for key in taken.keys]
+    claim_id = uuid4()
+    keys = transitions.claim(
+        mailer, room, claim_id=claim_id, oldest=oldest, worker="w", lease=LEASE, database="default"
+    )
+    entries = {entry.pk: entry for entry in OutboxEntry.objects.claimed(claim_id)}
+    assert set(entries) == set(keys)
+    return [entries[key].subject for key in keys]
 
 
 class TestPromote:

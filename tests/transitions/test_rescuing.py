@@ -1,6 +1,7 @@
 """rescue: what a lost worker left behind."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -18,7 +19,7 @@ LEASE = timedelta(minutes=4)
 
 def lose_worker(entry: OutboxEntry) -> None:
     OutboxEntry.objects.filter(pk=entry.pk, state=State.SCHEDULED).update(state=State.QUEUED)
-    transitions.claim("default", 1, worker="lost", lease=LEASE, database="default")
+    transitions.claim("default", 1, claim_id=uuid4(), worker="lost", lease=LEASE, database="default")
     age(entry, lease_expires_at=-2 * LEASE)
 
 
@@ -29,7 +30,7 @@ def rescue() -> int:
 
 def test_a_live_lease_is_left_alone():
     outbox.enqueue(a_message())
-    transitions.claim("default", 1, worker="w", lease=LEASE, database="default")
+    transitions.claim("default", 1, claim_id=uuid4(), worker="w", lease=LEASE, database="default")
 
     assert rescue() == 0
 
@@ -77,6 +78,6 @@ def test_a_second_rescuer_finds_nothing():
 
 def test_it_goes_in_small_batches():
     outbox.enqueue_many(a_message() for _ in range(130))
-    transitions.claim("default", 130, worker="lost", lease=-LEASE, database="default")
+    transitions.claim("default", 130, claim_id=uuid4(), worker="lost", lease=-LEASE, database="default")
 
     assert (rescue(), rescue(), rescue()) == (100, 30, 0)

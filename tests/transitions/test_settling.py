@@ -24,7 +24,7 @@ FOR_NOW = Refusal("450", "greylisted", for_good=False)
 
 def claimed(**keywords) -> OutboxEntry:
     entry = outbox.enqueue(a_message(**keywords))
-    transitions.claim("default", 1, worker="w", lease=LEASE, database="default")
+    transitions.claim("default", 1, claim_id=uuid4(), worker="w", lease=LEASE, database="default")
     entry.refresh_from_db()
     return entry
 
@@ -155,7 +155,7 @@ def test_the_same_settle_twice_writes_its_facts_once():
 
 def test_all_that_was_sent_is_written_in_one_update_and_one_insert():
     outbox.enqueue_many(a_message() for _ in range(20))
-    transitions.claim("default", 20, worker="w", lease=LEASE, database="default")
+    transitions.claim("default", 20, claim_id=uuid4(), worker="w", lease=LEASE, database="default")
     settlements = [settlement(entry, Sent()) for entry in OutboxEntry.objects.all()]
 
     with CaptureQueriesContext(connection) as queries:

@@ -1,0 +1,67 @@
+"""The database goes away in the middle of a drain, at every statement there is."""
+
+import pytest
+from django.db import OperationalError, connection
+
+from mail_outbox import outbox
+from mail_outbox.drain import Engine
+from mail_outbox.models import Attempt, OutboxEntry
+from tests.support import a_message, scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Outage:
+    """Lets some statements of a connection fail, before or after the database has carried them out."""
+
+    def __init__(self, *, first: int, length: int = 1, answer_lost: bool = False) -> None:
+        self.failing = range(first, first + length)
+        self.answer_lost = answer_lost
+        self.seen = 0
+
+    @property
+    def has_struck(self) -> bool:
+        return self.seen >= self.failing.start
+
+    def __call__(self, execute, sql, params, many, context):
+        self.seen += 1
+        strikes = self.seen in self.failing
+        if not strikes or self.answer_lost:
+            result = execute(sql, params, many, context)
+        if strikes:
+            raise OperationalError("server closed the connection unexpectedly")
+        return result
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_at_whichever_statement_it_strikes_each_mail_goes_out_once_and_is_settled(answer_lost, monkeypatch):
+    monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
+    statement = 0
+    has_struck = True
+    while has_struck:
+        statement += 1
+        with scripted("default") as providers:
+            outbox.enqueue_many(a_message(str(number)) for number in range(3))
+            with connection.execute_wrapper(outage := Outage(first=statement, answer_lost=answer_lost)):
+                engine = Engine("default")
+                engine.run()
+            has_struck = outage.has_struck
+            engine.stop()
+
+        assert sorted(providers["default"].subjects) == ["0", "1", "2"], statement
+        assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}, statement
+        assert set(Attempt.objects.values_list("kind", flat=True)) == {"sent"}, statement
+        assert Attempt.objects.count() == 3, statement
+        OutboxEntry.objects.all().delete()
+
+    assert statement > 10
+
+
+def test_a_database_that_stays_away_ends_a_drain_without_a_time_limit(provider, monkeypatch):
+    monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
+    outbox.enqueue(a_message())
+
+    with connection.execute_wrapper(Outage(first=5, length=10_000)), pytest.raises(OperationalError):
+        outbox.drain()
+
+    assert provider.accepted == []
