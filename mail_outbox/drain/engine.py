@@ -95,10 +95,11 @@ class Engine:
             self._trouble = 0
         except (OperationalError, InterfaceError) as error:
             self._note_trouble(error)
-            if self._trouble > MOST_TROUBLE and run.claim_until is None and not self._is_busy:
+            has_waited = run.is_closing or (run.claim_until is None and self._trouble > MOST_TROUBLE)
+            if has_waited and not self._is_busy:
                 raise
             self._wait(self._trouble_wait(), stop_early=False)
-            return self._is_busy or not run.is_closing
+            return True
         if not self._is_busy and not claimed:
             return False
         self._look_again = LOOK_AGAIN[0] if claimed else min(self._look_again * 2, LOOK_AGAIN[1])

@@ -4,11 +4,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from mail_outbox.models import UtcNow, Wake, Worker
 
@@ -72,5 +72,8 @@ class Heartbeat:
             return bool(workers.filter(name=self.name).update(draining_until=UtcNow() + length))
 
     def end(self) -> None:
-        """Take the worker out of the table: its process ends."""
-        Worker.objects.using(self._database).filter(name=self.name).delete()
+        """Take the worker out of the table: its process ends. A database that is away keeps the row until it is forgotten."""
+        if self._beaten_at == float("-inf"):
+            return
+        with suppress(DatabaseError):
+            Worker.objects.using(self._database).filter(name=self.name).delete()

@@ -55,10 +55,14 @@ class DeliveryEvent(models.Model):
 class Suppression(models.Model):
     """An address not to write to, why, since when, and until when (for ever where that is empty)."""
 
-    address = models.CharField(max_length=320, unique=True)
+    address = models.CharField(max_length=320)
     reason = models.CharField(max_length=TEXT_LENGTH)
     since = models.DateTimeField()
     until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        # Not unique=True: MySQL's backend warns of unique texts over 255, which today's row format takes.
+        constraints = [models.UniqueConstraint(fields=["address"], name="mail_outbox_suppression_once")]
 
     def __str__(self) -> str:
         return f"suppression {self.pk}"

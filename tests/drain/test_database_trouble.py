@@ -1,5 +1,7 @@
 """The database goes away in the middle of a drain, at every statement there is."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError, connection
 
@@ -57,11 +59,12 @@ def test_at_whichever_statement_it_strikes_each_mail_goes_out_once_and_is_settle
     assert statement > 10
 
 
-def test_a_database_that_stays_away_ends_a_drain_without_a_time_limit(provider, monkeypatch):
+@pytest.mark.parametrize("slice_length", [None, timedelta(seconds=0.05)])
+def test_a_database_that_stays_away_ends_a_run_with_its_error(provider, monkeypatch, slice_length):
     monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
     outbox.enqueue(a_message())
 
     with connection.execute_wrapper(Outage(first=5, length=10_000)), pytest.raises(OperationalError):
-        outbox.drain()
+        Engine("default").run(slice_length=slice_length)
 
     assert provider.accepted == []
