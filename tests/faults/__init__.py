@@ -1,0 +1,185 @@
+"""Servers that fail on purpose, and write down what they really accepted; standard library only."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+Action = Any
+"""What a server does at a step; each server lists its own."""
+
+SLOW = "slow"
+
+
+class Hangup(Exception):
+    """The connection is over."""
+
+
+class Script:
+    """Which action comes next: the same always, one after the other and then the default, or whatever a callable says."""
+
+    def __init__(self, action: Action) -> None:
+        self._lock = threading.Lock()
+        self._fixed = action
+        self._queue = list(action) if is_sequence(action) else None
+
+    def next(self, context: object) -> Action:
+        """Take the next action; None stands for the default."""
+        if self._queue is None:
+            action = self._fixed
+        else:
+            with self._lock:
+                action = self._queue.pop(0) if self._queue else None
+        return action(context) if callable(action) else action
+
+
+def is_sequence(action: Action) -> bool:
+    """Tell a row of actions from one action: ("slow", 0.4) is one."""
+    if isinstance(action, tuple) and action[:1] == (SLOW,):
+        return False
+    return isinstance(action, Sequence) and not isinstance(action, str | bytes)
+
+
+class Peer:
+    """One connection, seen from the server."""
+
+    def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
+        self.sock, self.stopping = sock, stopping
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = sock.makefile("rb")
+
+    def replace(self, sock: socket.socket) -> None:
+        """Go on over another socket, the one that TLS has put around the first."""
+        self.reader.close()
+        self.sock = sock
+        self.reader = sock.makefile("rb")
+
+    def write(self, data: bytes, *, seconds_per_byte: float = 0.0) -> None:
+        """Send, all at once or byte by byte."""
+        if not seconds_per_byte:
+            self.sock.sendall(data)
+            return
+        for byte in data:
+            self.sock.sendall(bytes([byte]))
+            if self.stopping.wait(seconds_per_byte):
+                raise Hangup
+
+    def hang(self, *, reading: bool = True) -> None:
+        """Say nothing any more, until the client or the server gives up."""
+        if reading:
+            while self.sock.recv(65536):
+                pass
+        else:
+            self.stopping.wait()
+        raise Hangup
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise Hangup
+
+    def wake(self) -> None:
+        """End whatever the connection is waiting for."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close both ends of what we hold."""
+        with contextlib.suppress(OSError):
+            self.reader.close()
+        self.sock.close()
+
+
+class FaultServer:
+    """Listens on a free port of the loopback, one thread per connection; a context manager."""
+
+    def __init__(self, *, latency: float = 0.0) -> None:
+        self.latency = latency
+        self.connections = 0
+        """How many connections there have been."""
+        self.open_connections = 0
+        self.max_open_connections = 0
+        self.errors: list[BaseException] = []
+        """Mistakes of the server's own; leaving the context raises the first."""
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._peers: set[Peer] = set()
+        self._threads: set[threading.Thread] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.host, self.port = self._listener.getsockname()[:2]
+        self._acceptor = threading.Thread(target=self._accept, name=f"{type(self).__name__}:{self.port}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        if self.errors and exc_info[0] is None:
+            raise self.errors[0]
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Close everything and wait for all threads."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=5):
+            pass  # wakes accept()
+        self._acceptor.join()
+        self._listener.close()
+        with self._lock:
+            peers, threads = list(self._peers), list(self._threads)
+        for peer in peers:
+            peer.wake()
+        for thread in threads:
+            thread.join()
+
+    def serve(self, peer: Peer, number: int) -> None:
+        """Talk to one client until it is over; subclasses say how."""
+        raise NotImplementedError
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the server is being stopped."""
+        if seconds and self._stopping.wait(seconds):
+            raise Hangup
+
+    def _accept(self) -> None:
+        while True:
+            sock, _ = self._listener.accept()
+            if self._stopping.is_set():
+                sock.close()
+                return
+            thread = threading.Thread(target=self._handle, args=(sock,), name=self._acceptor.name)
+            with self._lock:
+                self._threads = {each for each in self._threads if each.is_alive()} | {thread}
+                self.connections += 1
+                self.open_connections += 1
+                self.max_open_connections = max(self.max_open_connections, self.open_connections)
+                thread.start()
+
+    def _handle(self, sock: socket.socket) -> None:
+        peer = Peer(sock, self._stopping)
+        with self._lock:
+            self._peers.add(peer)
+            number = self.connections
+        try:
+            self.serve(peer, number)
+        except (Hangup, OSError, ValueError):
+            pass  # the client has gone, or we let go of it; a closed file is a ValueError
+        except BaseException as error:  # noqa: BLE001 - shown when the server is left
+            self.errors.append(error)
+        finally:
+            peer.close()
+            with self._lock:
+                self._peers.discard(peer)
+                self.open_connections -= 1
+
+
+Steps = Mapping[str, Action]
+Decide = Callable[[Any], Action]
