@@ -16,6 +16,7 @@ from mail_outbox.core.retry import Backoff, OnAmbiguous
 
 OUTBOX_BACKEND = "mail_outbox.backends.OutboxBackend"
 LEASE_MARGIN = timedelta(seconds=60)
+SHORTEST_MARGIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +100,12 @@ class Conf:
 
     @property
     def lease_length(self) -> timedelta:
-        """Return how long a claim may be held: `LEASE`, or the longest deadline plus a margin of 60 s."""
-        return self.lease if self.lease is not None else self.longest_deadline + LEASE_MARGIN
+        """Return how long a claim may be held: `LEASE`, or the longest deadline plus a margin of 60 s.
+
+        Never less than a send may take: every claim would be given back at once, for ever.
+        """
+        longest = self.longest_deadline
+        return longest + LEASE_MARGIN if self.lease is None else max(self.lease, longest + SHORTEST_MARGIN)
 
 
 def get_conf() -> Conf:

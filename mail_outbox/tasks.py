@@ -43,7 +43,7 @@ def wake(database: str) -> None:
     """Send the drain task unless one is on its way already; a broker that is down costs a logged warning."""
     try:
         if wakes.ask(database=database):
-            async_task(DRAIN, q_options={**_options("mail_outbox: drain"), "broker": _broker()})
+            _send_drain()
     except Exception as error:  # noqa: BLE001
         # The entry is committed and the sweep will find it: nothing here may hurt the request.
         logger.warning("wake failed", extra={"error": type(error).__name__, "database": database})
@@ -52,10 +52,11 @@ def wake(database: str) -> None:
 def drain() -> dict[str, int]:
     """Deliver what is due for one slice, hand over to a new wake if work is left, and return the counts; never raises."""
     counts: Counter[str] = Counter()
-    for database in settings.get_conf().databases:
+    databases = settings.get_conf().databases
+    for database in databases:
         try:
             with _deferring_sigterm(engine := _engine(os.getpid(), database)):
-                counts.update(_drain_slice(engine))
+                counts.update(_drain_slice(engine, share=len(databases)))
         except Exception:
             logger.exception("drain failed", extra={"database": database})
     return dict(counts)
@@ -85,23 +86,31 @@ def install_sweep(sender: AppConfig, *, using: str, **_: object) -> None:
     )
 
 
-def _drain_slice(engine: Engine) -> dict[str, int]:
+def _drain_slice(engine: Engine, *, share: int) -> dict[str, int]:
+    """Drain one database for its share of the time, and return the counts."""
     conf = settings.get_conf()
     # Before looking: whoever commits from here on asks again, and will be seen by the drain that follows.
     wakes.answer(database=engine.database)
-    most = None if not QConf.TIMEOUT else timedelta(seconds=QConf.TIMEOUT) - TIMEOUT_MARGIN
+    most = None if not QConf.TIMEOUT else (timedelta(seconds=QConf.TIMEOUT) - TIMEOUT_MARGIN) / share
     with engine.heartbeat.place(conf.max_drains, length=conf.slice + conf.longest_deadline) as has_place:
         if not has_place:
+            # Whoever has the place finds the question when leaving it.
+            wakes.ask(database=engine.database)
             return {}
-        result = engine.run(slice_length=conf.slice, most=most)
+        result = engine.run(slice_length=conf.slice / share, most=most)
     if engine.is_worn_out:
         _ask_to_be_recycled()
-    # Looked at after the place is free: a drain that found no place meanwhile relies on it.
-    if engine.is_work_left():
+    if result.is_work_left:
         wake(engine.database)
+    elif conf.max_drains is not None and wakes.is_asked(database=engine.database):
+        _send_drain()
     counts = result.as_dict()
     del counts["is_work_left"]
     return counts
+
+
+def _send_drain() -> None:
+    async_task(DRAIN, q_options={**_options("mail_outbox: drain"), "broker": _broker()})
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ OnAmbiguous = Literal["retry", "hold"]
 
 AMBIGUOUS_RETRIES = 2
 """How often an attempt that nobody can know the end of is repeated by itself."""
+TROUBLES_IN_PLACE = 3
+"""How often an entry meets its mailer in trouble before it goes behind the others: it may be the trouble itself."""
 LOST_WORKERS = 3
 """How many workers an entry may take with it before it is held as poison."""
 
@@ -45,19 +47,24 @@ class Policy:
 class History:
     """What is known of an entry when an attempt has ended; counts are since it was enqueued or last retried by a person.
 
-    `age` runs from the moment it was first due; `ambiguous` and `lost_workers` do not count the attempt being decided.
+    `age` runs from the moment it was first due; `ambiguous`, `lost_workers` and `troubles` (the
+    mailer's, not counted as attempts) do not count the attempt being decided.
     """
 
     attempts: int
     age: timedelta
     ambiguous: int = 0
     lost_workers: int = 0
+    troubles: int = 0
     accepted_before: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The state to settle in. `due_after` goes with `scheduled`; an uncounted attempt is given back."""
+    """The state to settle in; an uncounted attempt is given back.
+
+    `due_after` goes with `scheduled`, and with a `queued` entry that loses its place in line.
+    """
 
     state: State
     reason: str = ""
@@ -67,6 +74,8 @@ class Decision:
 
 GIVE_BACK = Decision(state=State.QUEUED, counted=False)
 """The decision for an entry that was claimed and provably not tried: its place in line is kept."""
+GIVE_BACK_BEHIND = Decision(state=State.QUEUED, counted=False, due_after=timedelta(0))
+"""The same, behind all that is due by now."""
 
 
 def decide(outcome: Outcome, *, history: History, policy: Policy, luck: float) -> Decision:
@@ -74,8 +83,10 @@ def decide(outcome: Outcome, *, history: History, policy: Policy, luck: float) -
     match outcome.kind:
         case Kind.SENT:
             return Decision(state=State.SENT)
-        case Kind.THROTTLED | Kind.MAILER:
+        case Kind.THROTTLED | Kind.MAILER if history.troubles + 1 < TROUBLES_IN_PLACE:
             return GIVE_BACK
+        case Kind.THROTTLED | Kind.MAILER:
+            return GIVE_BACK_BEHIND
         case Kind.CANCELLED:
             return Decision(state=State.CANCELLED, reason=outcome.code or "cancelled by the mailer", counted=False)
         case Kind.AMBIGUOUS:
@@ -111,7 +122,8 @@ def _give_up(reason: str, *, accepted: bool) -> Decision:
 def _after_ambiguous(outcome: Outcome, history: History, policy: Policy, luck: float) -> Decision:
     if outcome.code == WORKER_LOST and history.lost_workers + 1 >= LOST_WORKERS:
         return Decision(state=State.HELD, reason="poison")
-    if policy.on_ambiguous == "hold" or history.ambiguous >= AMBIGUOUS_RETRIES:
+    used_up = history.attempts >= policy.max_attempts or history.age >= policy.max_age
+    if policy.on_ambiguous == "hold" or history.ambiguous >= AMBIGUOUS_RETRIES or used_up:
         return Decision(state=State.HELD, reason="ambiguous")
     delay = policy.backoff.delay_after(history.attempts, luck=luck)
     return Decision(state=State.SCHEDULED, due_after=delay)

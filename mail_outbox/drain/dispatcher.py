@@ -59,11 +59,6 @@ class Dispatcher:
         return frozenset(alias for alias, pool in self._pools.items() if pool.busy)
 
     @property
-    def is_busy(self) -> bool:
-        """Tell whether something is being sent, or has been claimed to be."""
-        return bool(self.busy) or self._open_claim is not None
-
-    @property
     def is_worn_out(self) -> bool:
         """Tell whether so many senders are stuck that the process should be replaced."""
         return any(pool.is_worn_out for pool in self._pools.values())
@@ -92,10 +87,15 @@ class Dispatcher:
         """Tell whether an entry is queued that could be sent right now."""
         return any(
             (run.using is None or alias == run.using)
-            and self._fitness.room(alias, pool.room, run.conf) > 0
+            and self._fitness.room(alias, self._pools[alias].room, run.conf) > 0
             and self._queued(alias).exists()
-            for alias, pool in self._pools.items()
+            for alias in self._order
         )
+
+    def seconds_of_rest(self) -> float | None:
+        """Return how long until a mailer with work may be tried again, or None where none is resting after trouble."""
+        rests = [self._fitness.seconds_of_rest(alias) for alias in self._order if self._queued(alias).exists()]
+        return min((rest for rest in rests if rest is not None), default=None)
 
     def stop(self) -> None:
         """Let the senders close their connections and end."""
@@ -143,6 +143,9 @@ class Dispatcher:
         """
         claim = self._open_claim
         if claim is None:
+            return 0
+        if time.monotonic() > claim.lease_until:
+            self._open_claim = None
             return 0
         deadline = run.conf.deadline_of(claim.pool.alias)
         jobs = read_jobs(

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from queue import Empty
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from mail_outbox import conf as settings
 from mail_outbox import transitions
@@ -17,6 +17,7 @@ from mail_outbox.drain.run import Run
 from mail_outbox.drain.settler import Settler, announce, luck
 from mail_outbox.drain.work import policy_of
 from mail_outbox.drain.workers import Heartbeat
+from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -62,7 +63,8 @@ class Engine:
         """Deliver what is due until nothing is left, or until the slice is over, and return the counts.
 
         After the slice nothing more is claimed, and the run ends when nothing is in flight. While a slow mailer keeps it
-        waiting it goes on serving the others, as long as they can be done within `most`.
+        waiting it goes on serving the others, as long as they can be done within `most`. Raises the database's error
+        where it stays away and nothing is left to be written.
         """
         now = time.monotonic()
         run = Run(
@@ -76,11 +78,7 @@ class Engine:
         self._dispatcher.prepare(run.conf)
         while self._go_on(run):
             pass
-        return run.tally.result(is_work_left=self._is_work_left(run))
-
-    def is_work_left(self) -> bool:
-        """Tell whether an entry is queued that could be sent right now; True where the database does not say."""
-        return self._is_work_left(Run(conf=settings.get_conf()))
+        return run.tally.result(is_work_left=run.is_closing and self._is_work_left(run))
 
     def stop(self) -> None:
         """Let the senders close their connections and end, and take the worker out of its table."""
@@ -91,53 +89,67 @@ class Engine:
         """Make one round, wait for what comes of it, and tell whether another one is needed."""
         run.close_when_over(self._dispatcher.busy, is_stopping=self.stop_requested.is_set())
         try:
-            claimed = self._make_round(run)
+            progress = self._make_round(run)
+            rest = None if progress or self._is_busy or run.is_closing else self._rest_within(run)
             self._trouble = 0
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             self._note_trouble(error)
             has_waited = run.is_closing or (run.claim_until is None and self._trouble > MOST_TROUBLE)
             if has_waited and not self._is_busy:
                 raise
             self._wait(self._trouble_wait(), stop_early=False)
             return True
-        if not self._is_busy and not claimed:
-            return False
-        self._look_again = LOOK_AGAIN[0] if claimed else min(self._look_again * 2, LOOK_AGAIN[1])
-        self._wait(self._look_again, stop_early=True)
+        if not self._is_busy and not progress:
+            if rest is not None:
+                self._wait(min(rest, LOOK_AGAIN[1]), stop_early=True)
+            return rest is not None
+        self._look_again = LOOK_AGAIN[0] if progress else min(self._look_again * 2, LOOK_AGAIN[1])
+        if self._is_busy:
+            self._wait(self._look_again, stop_early=True)
         return True
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._dispatcher.busy) or self._settler.has_facts
+
+    def _rest_within(self, run: Run) -> float | None:
+        """Return how long a mailer with work still rests, if it may be tried again before the slice is over."""
+        if run.claim_until is None:
+            return None
+        rest = self._dispatcher.seconds_of_rest()
+        return rest if rest is not None and time.monotonic() + rest < run.claim_until else None
 
     def _is_work_left(self, run: Run) -> bool:
         try:
             return self._dispatcher.is_work_left(run)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             self._note_trouble(error)
             return True
 
-    @property
-    def _is_busy(self) -> bool:
-        return self._dispatcher.is_busy or self._settler.has_facts
-
     def _make_round(self, run: Run) -> int:
-        """Settle, keep house, claim; return how many were claimed."""
+        """Settle, keep house, claim; return how many entries were moved by the last two."""
         self._collect_late()
         self._settler.settle(run.conf, run.tally)
         self._dispatcher.give_up_stuck()
+        moved = 0
         if time.monotonic() >= self._upkeep_at:
-            self._keep_house(run)
-            self._upkeep_at = time.monotonic() + UPKEEP_EVERY
-        return self._dispatcher.serve(run)
+            moved = self._keep_house(run)
+            # A batch that moved something may have left something.
+            self._upkeep_at = 0.0 if moved else time.monotonic() + UPKEEP_EVERY
+        return moved + self._dispatcher.serve(run)
 
-    def _keep_house(self, run: Run) -> None:
-        run.tally["promoted"] += transitions.promote(database=self.database)
-        run.tally["expired"] += transitions.expire(database=self.database)
+    def _keep_house(self, run: Run) -> int:
+        promoted = transitions.promote(database=self.database)
+        expired = transitions.expire(database=self.database)
         rescued = transitions.rescue(
             policy_of=lambda entry: policy_of(entry, run.conf), luck=luck, database=self.database
         )
-        run.tally["rescued"] += len(rescued)
+        run.tally.update(promoted=promoted, expired=expired, rescued=len(rescued))
         announce(rescued)
         self._fitness.read()
         self._dispatcher.look_everywhere()
         self.heartbeat.beat("draining")
+        return promoted + expired + len(rescued)
 
     def _wait(self, seconds: float, *, stop_early: bool) -> None:
         """Wait for results: for the first so many seconds, then a moment more for those that gather behind it."""

@@ -52,6 +52,17 @@ class Fitness:
             return False
         return state.paused_until is None or self._is_ahead(state.paused_until)
 
+    def is_resting(self, alias: str, conf: Conf) -> bool:
+        """Tell whether a newcomer should not try the mailer: paused by hand, or in trouble."""
+        return conf.paused or self.is_paused(ALL_MAILERS) or self.is_paused(alias) or self.needs_probe(alias)
+
+    def seconds_of_rest(self, alias: str) -> float | None:
+        """Return how long the mailer still rests after trouble, or None where it does not."""
+        state = self._states.get(alias)
+        if state is None or not state.strikes or state.broken_until is None or self.is_paused(alias):
+            return None
+        return max(0.0, (state.broken_until - self._database_now()).total_seconds())
+
     def needs_probe(self, alias: str) -> bool:
         """Tell whether the mailer has rested long enough for one message to try it."""
         state = self._states.get(alias)
@@ -67,17 +78,20 @@ class Fitness:
 
     def give_probe_back(self, alias: str) -> None:
         """Let another worker try the mailer: there was nothing to send."""
-        self.probing.discard(alias)
         transitions.untake_probe(alias, database=self._database)
+        self.probing.discard(alias)
+        self.read()
 
     def note(self, alias: str, outcomes: Sequence[Outcome], *, luck: float) -> None:
         """Write what the attempts say about the mailer, where they say anything new."""
         probed = alias in self.probing
-        if not probed and trouble_in(outcomes) is None:
-            return
-        self.probing.discard(alias)
-        transitions.note_outcomes(alias, outcomes, probed=probed, luck=luck, database=self._database)
-        self.read()
+        if probed and not outcomes:
+            # The probe never reached the mailer: its content could not be read, or it was given back.
+            self.give_probe_back(alias)
+        elif probed or trouble_in(outcomes) is not None:
+            transitions.note_outcomes(alias, outcomes, probed=probed, luck=luck, database=self._database)
+            self.probing.discard(alias)
+            self.read()
 
     def _database_now(self) -> datetime:
         assert self._now is not None, "asked only about states that have been read"  # noqa: S101

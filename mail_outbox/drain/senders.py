@@ -41,10 +41,9 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         while (job := self._next()) is not None:
-            result = perform(job, self._line)
+            self._finished.put((self, perform(job, self._line)))
             # The thread itself asks no database, but a receiver of Anymail's signals may have.
             close_old_connections()
-            self._finished.put((self, result))
         self._line.close()
         connections.close_all()
 
@@ -97,13 +96,13 @@ class Pool:
         elif self._busy.pop(sender, None) is not None:
             self._idle.append(sender)
 
-    def give_up_stuck(self) -> list[Job]:
-        """Free the slots of senders past their deadline, and return their jobs, which are left to rescue."""
+    def give_up_stuck(self) -> None:
+        """Free the slots of senders past their deadline; their jobs are left to rescue."""
         now = time.monotonic()
-        stuck = [sender for sender, (_, limit) in self._busy.items() if now > limit]
-        return [self._give_up(sender) for sender in stuck]
+        for sender in [sender for sender, (_, limit) in self._busy.items() if now > limit]:
+            self._give_up(sender)
 
-    def _give_up(self, sender: Sender) -> Job:
+    def _give_up(self, sender: Sender) -> None:
         job, _ = self._busy.pop(sender)
         self._stuck.add(sender)
         frame = sys._current_frames().get(sender.ident or 0)
@@ -112,9 +111,9 @@ class Pool:
             "sender stuck",
             extra={"entry": job.entry.pk, "mailer": self.alias, "stuck": len(self._stuck), "stack": stack},
         )
-        return job
 
     def stop(self) -> None:
-        """Let the idle senders close their connections and end."""
-        while self._idle:
-            self._idle.pop().stop()
+        """Let every sender close its connection and end, those that are still sending when they have finished."""
+        for sender in (*self._idle, *self._busy, *self._stuck):
+            sender.stop()
+        self._idle.clear()

@@ -25,6 +25,7 @@ class Settler:
         self._database = database
         self._fitness = fitness
         self._unsettled: list[Result] = []
+        self._unnoted: list[Settlement] = []
 
     def add(self, result: Result) -> None:
         """Take a result; it is written by the next `settle`."""
@@ -37,24 +38,28 @@ class Settler:
 
     def settle(self, conf: Conf, tally: Tally) -> None:
         """Write all that has finished in one go; on an error of the database everything is kept for the next time."""
+        self._note_outcomes()
         if not self._unsettled:
             return
         results = list(self._unsettled)
         settlements = [_settlement(result, conf) for result in results]
         effective = transitions.settle(settlements, database=self._database)
         del self._unsettled[: len(results)]
-        for settlement in settlements:
-            tally[_name(settlement)] += 1
-        self._note_outcomes(settlements)
+        self._unnoted += settlements
+        tally.update(_name(settlement) for settlement in settlements)
         announce(effective)
+        self._note_outcomes()
 
-    def _note_outcomes(self, settlements: list[Settlement]) -> None:
+    def _note_outcomes(self) -> None:
+        """Tell the mailers' state what has been settled, once: a lost claim is an outcome of the mailer's too."""
         by_mailer: dict[str, list[Outcome]] = defaultdict(list)
-        for settlement in settlements:
+        for settlement in self._unnoted:
+            outcomes = by_mailer[settlement.entry.using]
             if settlement.outcome is not None:
-                by_mailer[settlement.entry.using].append(settlement.outcome)
+                outcomes.append(settlement.outcome)
         for alias, outcomes in by_mailer.items():
             self._fitness.note(alias, outcomes, luck=luck())
+            self._unnoted = [settlement for settlement in self._unnoted if settlement.entry.using != alias]
 
 
 def _settlement(result: Result, conf: Conf) -> Settlement:

@@ -2,27 +2,30 @@
 
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from uuid import UUID
 
-from django.db import OperationalError, connections
+from django.db import connections
 
 from mail_outbox import conf as settings
+from mail_outbox.conf import Conf
 from mail_outbox.delivery import Line
 from mail_outbox.drain.fitness import Fitness
 from mail_outbox.drain.result import Tally
 from mail_outbox.drain.settler import Settler
 from mail_outbox.drain.work import perform, read_jobs
+from mail_outbox.transitions import DATABASE_AWAY
 
-MOST_TRIES = 20
-WAIT_BETWEEN = 0.05
+LONGEST_OUTAGE = 30.0
+"""Seconds that the caller is kept waiting for a database that is away; the entry is left to rescue then."""
+WAIT_BETWEEN = 0.1
 
 
 def is_mailer_paused(alias: str, *, database: str) -> bool:
     """Tell whether nothing may be sent through the mailer now: paused by hand, or resting after trouble."""
     fitness = Fitness(database)
     fitness.read()
-    return fitness.room(alias, 1, settings.get_conf()) == 0 or fitness.needs_probe(alias)
+    return fitness.is_resting(alias, settings.get_conf())
 
 
 def deliver_claim(claim_id: UUID, *, alias: str, database: str) -> None:
@@ -34,13 +37,19 @@ def deliver_claim(claim_id: UUID, *, alias: str, database: str) -> None:
     with closing(Line(alias, conf.options_of(alias))) as line:
         for job in jobs:
             settler.add(perform(job, line))
-    pause = threading.Event()
-    for tries_left in reversed(range(MOST_TRIES)):
+    _write(settler, conf, database)
+
+
+def _write(settler: Settler, conf: Conf, database: str) -> None:
+    """Settle, as long as it takes within reason: the mail is out, and the caller waits for the answer."""
+    give_up_at = time.monotonic() + LONGEST_OUTAGE
+    between_tries = threading.Event()
+    while True:
         try:
             return settler.settle(conf, Tally())
-        except OperationalError:
-            if not tries_left or connections[database].in_atomic_block:
+        except DATABASE_AWAY:
+            if time.monotonic() > give_up_at or connections[database].in_atomic_block:
                 raise
+        between_tries.wait(WAIT_BETWEEN)
+        with suppress(*DATABASE_AWAY):
             connections[database].close_if_unusable_or_obsolete()
-            pause.wait(WAIT_BETWEEN)
-    return None

@@ -17,6 +17,11 @@ def ask(*, database: str) -> bool:
     return bool(wake.filter(forgotten).update(requested_at=UtcNow()))
 
 
+def is_asked(*, database: str) -> bool:
+    """Tell whether a drain has been asked for since the last one looked."""
+    return Wake.objects.using(database).filter(pk=Wake.ONLY, requested_at__isnull=False).exists()
+
+
 def answer(*, database: str) -> None:
     """Note that a worker is about to look: whoever commits after this must ask again."""
     if not Wake.objects.using(database).filter(pk=Wake.ONLY).update(requested_at=None):

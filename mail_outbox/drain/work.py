@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,19 +14,19 @@ from django.core.mail import EmailMessage
 from mail_outbox.conf import Conf, message_classes
 from mail_outbox.core.envelope import Envelope, blob_names, load
 from mail_outbox.core.errors import UnreadableEnvelope
-from mail_outbox.core.outcomes import Ambiguous, Outcome
+from mail_outbox.core.outcomes import Ambiguous, MailerTrouble, Outcome
 from mail_outbox.core.retry import GIVE_BACK, Decision, History, Policy
 from mail_outbox.core.states import State
 from mail_outbox.delivery import Line, Parcel
 from mail_outbox.models import Attachment, OutboxEntry, Recipient, RecipientStatus, UtcNow
-from mail_outbox.transitions.histories import read_histories
+from mail_outbox.transitions.histories import is_repeated, read_histories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One claimed entry with all that its attempt needs, so that the sender touches no database.
 
-    `lease_until` is on the monotonic clock; `fault` says why the content cannot be read.
+    `now` is the database's clock at the moment `read_at` of the monotonic one; `lease_until` is monotonic too.
     """
 
     entry: OutboxEntry
@@ -36,7 +37,8 @@ class Job:
     only: frozenset[str] | None
     deadline: timedelta
     lease_until: float
-    fault: str = ""
+    now: datetime
+    read_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,8 @@ def read_jobs(
     entries = list(claimed.select_related("content").annotate(now=UtcNow()).order_by("rank", "due_at", "pk"))
     if not entries:
         return []
-    histories = read_histories(entries, now=entries[0].now, database=database)
+    now, read_at = entries[0].now, time.monotonic()
+    histories = read_histories(entries, now=now, database=database)
     recipients_left = _read_recipients_left(entries, database)
     envelopes = _read_envelopes(entries, database)
     return [
@@ -76,6 +79,8 @@ def read_jobs(
             only=recipients_left.get(entry.pk),
             deadline=deadline,
             lease_until=lease_until,
+            now=now,
+            read_at=read_at,
         )
         for entry in entries
     ]
@@ -83,7 +88,7 @@ def read_jobs(
 
 def _read_recipients_left(entries: Sequence[OutboxEntry], database: str) -> dict[int, frozenset[str]]:
     """Return the open recipients of the entries where some have had their answer; first attempts cost no query."""
-    repeated = [entry.pk for entry in entries if entry.attempts > 1]
+    repeated = [entry.pk for entry in entries if is_repeated(entry)]
     if not repeated:
         return {}
     rows = Recipient.objects.using(database).filter(entry_id__in=repeated)
@@ -101,11 +106,10 @@ def _read_envelopes(entries: Sequence[OutboxEntry], database: str) -> dict[int, 
     payloads: dict[int, dict[str, Any]] = {}
     wanted: dict[int, frozenset[str]] = {}
     for entry in entries:
-        try:
+        # A payload that no version of ours has written may be nested as deeply as it likes.
+        with suppress(ObjectDoesNotExist, RecursionError):
+            wanted[entry.pk] = blob_names(entry.content.payload)
             payloads[entry.pk] = entry.content.payload
-        except ObjectDoesNotExist:
-            continue
-        wanted[entry.pk] = blob_names(payloads[entry.pk])
     names = frozenset().union(*wanted.values())
     blobs: dict[str, bytes] = {}
     if names:
@@ -119,29 +123,39 @@ def _read_envelopes(entries: Sequence[OutboxEntry], database: str) -> dict[int, 
 
 def perform(job: Job, line: Line) -> Result:
     """Make one attempt in a sender's thread, and return what it came to; never raises."""
-    started_at, started = datetime.now(UTC), time.monotonic()
+    started = time.monotonic()
 
     def result(outcome: Outcome | None = None, decision: Decision | None = None) -> Result:
+        # By the database's clock, like everything that is compared with what the database wrote.
+        started_at = job.now + timedelta(seconds=started - job.read_at)
         duration = timedelta(seconds=time.monotonic() - started)
         return Result(job=job, started_at=started_at, duration=duration, outcome=outcome, decision=decision)
 
-    deadline = started + job.deadline.total_seconds()
-    if deadline > job.lease_until:
+    if started + job.deadline.total_seconds() > job.lease_until:
         return result(decision=GIVE_BACK)
     try:
         message = _load(job)
     except UnreadableEnvelope as error:
         return result(decision=Decision(state=State.HELD, reason=f"unreadable: {error}"))
+    except ImportError as error:
+        # A class of MESSAGE_CLASSES is not there: the settings are wrong, and no message is to blame.
+        return result(outcome=MailerTrouble(code="configuration", text=f"MESSAGE_CLASSES: {error}"))
     try:
-        return result(outcome=line.deliver(_parcel(job, message, deadline)))
+        return result(outcome=line.deliver(_parcel(job, message, _deadline(job, started))))
     except BaseException as error:  # noqa: BLE001
         # Whatever a backend throws, SystemExit included, the thread lives on, and nobody knows what went out.
         return result(outcome=Ambiguous(code=type(error).__name__))
 
 
+def _deadline(job: Job, started: float) -> float:
+    deadline = started + job.deadline.total_seconds()
+    expires_at = job.entry.expires_at
+    return deadline if expires_at is None else min(deadline, job.read_at + (expires_at - job.now).total_seconds())
+
+
 def _load(job: Job) -> EmailMessage:
     if job.envelope is None:
-        raise UnreadableEnvelope("the content is gone")
+        raise UnreadableEnvelope("the content is gone, or damaged")
     return load(job.envelope, classes=message_classes())
 
 

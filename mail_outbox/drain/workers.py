@@ -26,13 +26,14 @@ class Heartbeat:
 
     def beat(self, activity: str) -> None:
         """Say that the worker is alive and what it does, at most every 10 s."""
-        if time.monotonic() - self._beaten_at < BEAT_EVERY:
-            return
+        if time.monotonic() - self._beaten_at >= BEAT_EVERY:
+            self._beat(activity)
+
+    def _beat(self, activity: str) -> None:
         workers = Worker.objects.using(self._database)
-        if self._beaten_at == float("-inf"):
+        # Registered again where somebody has taken the row away.
+        if not workers.filter(name=self.name).update(last_seen_at=UtcNow(), activity=activity):
             self._register(activity)
-        else:
-            workers.filter(name=self.name).update(last_seen_at=UtcNow(), activity=activity)
         self._beaten_at = time.monotonic()
 
     def _register(self, activity: str) -> None:
@@ -63,7 +64,7 @@ class Heartbeat:
 
     def _take_place(self, places: int, length: timedelta) -> bool:
         workers = Worker.objects.using(self._database)
-        self.beat("draining")
+        self._beat("draining")
         with transaction.atomic(using=self._database):
             # The one row of Wake is the lock: who counts must not count beside another.
             Wake.objects.using(self._database).select_for_update().filter(pk=Wake.ONLY).first()

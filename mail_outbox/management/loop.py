@@ -11,10 +11,11 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from mail_outbox.conf import get_conf
 from mail_outbox.drain import DrainResult, Engine
+from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -94,7 +95,7 @@ class Loop:
             return engine.run(limit=left, using=self._using, slice_length=self._slice())
         try:
             return engine.run(limit=left, using=self._using, slice_length=self._slice())
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             # The database will be back; what has been sent meanwhile the engine keeps until then.
             logger.warning("database trouble", extra={"error": type(error).__name__, "database": engine.database})
             return DrainResult()
@@ -121,7 +122,7 @@ class Loop:
 
 def _end(engine: Engine) -> None:
     # Everything is settled by now; a database that is gone costs no more than a row in the table of workers.
-    with suppress(OperationalError, InterfaceError):
+    with suppress(*DATABASE_AWAY):
         engine.stop()
 
 

@@ -1,9 +1,8 @@
 """Who works, which mailers are fit, and whether a drain has been asked for."""
 
 from django.db import models
-from django.db.models import Q
 
-from mail_outbox.models.columns import ExactCharField, UtcNow
+from mail_outbox.models.columns import ExactCharField
 from mail_outbox.models.entry import TEXT_LENGTH
 
 
@@ -26,14 +25,6 @@ ALL_MAILERS = "*"
 """The alias under which a pause of every mailer is kept."""
 
 
-class MailerStateQuerySet(models.QuerySet["MailerState"]):
-    """Mailers by whether they may be used."""
-
-    def paused_by_hand(self) -> "MailerStateQuerySet":
-        """Return the mailers a person has paused and nobody has resumed."""
-        return self.filter(Q(paused_until=None) | Q(paused_until__gt=UtcNow()), is_paused=True)
-
-
 class MailerState(models.Model):
     """What all workers know of one mailer: a person's pause, and the breaker that trouble opens.
 
@@ -48,8 +39,6 @@ class MailerState(models.Model):
     broken_until = models.DateTimeField(null=True, blank=True)
     broken_reason = models.CharField(max_length=TEXT_LENGTH, blank=True)
     recovered_at = models.DateTimeField(null=True, blank=True)
-
-    objects = MailerStateQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"mailer {self.alias}"

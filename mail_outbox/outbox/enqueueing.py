@@ -184,15 +184,20 @@ def _write_once(draft: Draft, options: Options, key: str) -> OutboxEntry:
             with transaction.atomic(using=options.database):
                 entry = transitions.insert([draft], database=options.database)[0]
         except IntegrityError:
-            # Somebody else's transaction was first; a locking read sees it even under REPEATABLE READ.
-            with transaction.atomic(using=options.database):
-                existing = entries.select_for_update().first()
+            existing = entries.first() or _read_past_snapshot(entries, options.database)
             if existing is None:
                 raise
         else:
             after_commit([entry], database=options.database)
             return entry
     return _resolve_conflict(existing, draft, options, key)
+
+
+def _read_past_snapshot(entries: models.QuerySet[OutboxEntry], database: str) -> OutboxEntry | None:
+    # Somebody else's transaction was first, and under REPEATABLE READ only a locking read sees what it has committed.
+    # Never the first choice: InnoDB lets three callers who all lock after a duplicate key deadlock.
+    with transaction.atomic(using=database):
+        return entries.select_for_update().first()
 
 
 def _resolve_conflict(existing: OutboxEntry, draft: Draft, options: Options, key: str) -> OutboxEntry:

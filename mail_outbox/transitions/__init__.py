@@ -3,7 +3,7 @@
 from mail_outbox.transitions.acting import cancel, hold, release, retry
 from mail_outbox.transitions.claiming import claim, claim_entry, expire, promote
 from mail_outbox.transitions.enqueueing import Draft, insert, replace
-from mail_outbox.transitions.locking import BATCH
+from mail_outbox.transitions.locking import BATCH, DATABASE_AWAY
 from mail_outbox.transitions.mailers import (
     clear_pause,
     note_outcomes,
@@ -16,6 +16,7 @@ from mail_outbox.transitions.settling import Settlement, settle
 
 __all__ = [
     "BATCH",
+    "DATABASE_AWAY",
     "Draft",
     "Settlement",
     "cancel",

@@ -119,7 +119,8 @@ def _fetch_missing_keys(entries: Sequence[OutboxEntry], database: str) -> None:
 
 def _attach(drafts: Sequence[Draft], database: str) -> None:
     """Store what bytes are not there yet, and link every entry to its own."""
-    blobs = {name: data for draft in drafts for name, data in draft.envelope.blobs.items()}
+    # Sorted, so that two transactions that bring the same new bytes wait for each other in one order.
+    blobs = dict(sorted((name, data) for draft in drafts for name, data in draft.envelope.blobs.items()))
     if not blobs:
         return
     attachments = Attachment.objects.using(database)

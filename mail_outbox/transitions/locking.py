@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import connections
+from django.db import InterfaceError, InternalError, OperationalError, connections
 
 from mail_outbox.models.entry import EntryQuerySet
 
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+"""What Django raises when the database is away, locked, deadlocked, or has become a read-only replica."""
 BATCH = 500
 """How many rows one statement writes at the most."""
 

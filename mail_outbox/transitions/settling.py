@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import DatabaseError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 
 from mail_outbox.core.outcomes import Kind, Outcome
 from mail_outbox.core.retry import Decision
 from mail_outbox.core.states import FINISHED, State
 from mail_outbox.models import TEXT_LENGTH, Attempt, OutboxEntry, Recipient, RecipientStatus, UtcNow
+from mail_outbox.transitions.locking import DATABASE_AWAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,11 @@ def settle(settlements: Sequence[Settlement], *, database: str) -> list[Settleme
     """Write what the attempts came to, and return the settlements that took effect.
 
     A success is a fact and is written even where the claim was lost; everything else needs the claim. Raises
-    OperationalError for the caller to try again: nothing is written then. A row that cannot be written fails alone.
+    one of DATABASE_AWAY for the caller to try again: nothing is written then. A row that cannot be written fails alone.
     """
     try:
         return _settle_together(settlements, database)
-    except OperationalError:
+    except DATABASE_AWAY:
         raise
     except DatabaseError:
         if len(settlements) == 1:
@@ -49,7 +50,7 @@ def settle(settlements: Sequence[Settlement], *, database: str) -> list[Settleme
     for settlement in settlements:
         try:
             effective += _settle_together([settlement], database)
-        except OperationalError:
+        except DATABASE_AWAY:
             raise
         except DatabaseError:
             _settle_without_facts(settlement, database)
@@ -60,10 +61,13 @@ def _settle_together(settlements: Sequence[Settlement], database: str) -> list[S
     plain = [settlement for settlement in settlements if settlement.is_plain_success]
     others = [settlement for settlement in settlements if not settlement.is_plain_success]
     with transaction.atomic(using=database):
-        _write_attempts(settlements, database)
         if plain:
             _write_successes(plain, database)
-        return plain + [settlement for settlement in others if _write_decision(settlement, database)]
+        effective = plain + [settlement for settlement in others if _write_decision(settlement, database)]
+        # Last: InnoDB locks the entry of each new attempt for sharing, and whoever turns that into a lock for writing
+        # deadlocks with a caller who cancels or holds the entry meanwhile.
+        _write_attempts(settlements, database)
+        return effective
 
 
 def _settle_without_facts(settlement: Settlement, database: str) -> None:
@@ -117,7 +121,7 @@ def update_state(entries: QuerySet[OutboxEntry], decision: Decision, outcome: Ou
     """Write the decision on the entries, and return how many there were."""
     changes: dict[str, object] = {
         "state": decision.state,
-        "state_reason": decision.reason[:TEXT_LENGTH],
+        "state_reason": cut(decision.reason),
         "claim_id": None,
         "lease_expires_at": None,
         "finished_at": UtcNow() if decision.state in FINISHED else None,
@@ -127,7 +131,11 @@ def update_state(entries: QuerySet[OutboxEntry], decision: Decision, outcome: Ou
     if not decision.counted:
         changes["attempts"] = F("attempts") - 1
     if outcome is not None:
-        changes |= {"outcome_kind": outcome.kind, "outcome_code": outcome.code[:64], "outcome_text": cut(outcome.text)}
+        changes |= {
+            "outcome_kind": outcome.kind,
+            "outcome_code": cut(outcome.code, 64),
+            "outcome_text": cut(outcome.text),
+        }
     return entries.update(**changes)
 
 
@@ -135,7 +143,7 @@ def _write_recipients(settlement: Settlement, outcome: Outcome, database: str) -
     addressed = _addressed(settlement, database)
     for address, refusal in outcome.refused.items():
         status = RecipientStatus.REFUSED if refusal.for_good else RecipientStatus.OPEN
-        addressed.filter(address=address).update(status=status, code=refusal.code[:64], text=cut(refusal.text))
+        addressed.filter(address=address).update(status=status, code=cut(refusal.code, 64), text=cut(refusal.text))
     if outcome.kind is Kind.PARTIAL:
         addressed.exclude(address__in=list(outcome.refused)).update(status=RecipientStatus.ACCEPTED)
     gave_up = outcome.kind is not Kind.AMBIGUOUS and settlement.decision.state in {State.FAILED, State.SENT}
@@ -161,9 +169,9 @@ def _write_attempts(settlements: Iterable[Settlement], database: str) -> None:
             started_at=settlement.started_at,
             duration=settlement.duration,
             kind=settlement.outcome.kind,
-            code=settlement.outcome.code[:64],
+            code=cut(settlement.outcome.code, 64),
             text=cut(settlement.outcome.text),
-            provider_message_id=settlement.outcome.provider_message_id[:255],
+            provider_message_id=cut(settlement.outcome.provider_message_id, 255),
         )
         for settlement in settlements
         if settlement.outcome is not None
@@ -173,6 +181,6 @@ def _write_attempts(settlements: Iterable[Settlement], database: str) -> None:
         Attempt.objects.using(database).bulk_create(attempts, ignore_conflicts=True)
 
 
-def cut(text: str) -> str:
-    """Return what fits a stored text: no NUL, no lone surrogates, at most 256 characters."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:TEXT_LENGTH]
+def cut(text: str, length: int = TEXT_LENGTH) -> str:
+    """Return what fits a stored text: no NUL, no lone surrogates, at most so many characters."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length]
