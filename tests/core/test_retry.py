@@ -18,7 +18,7 @@ from mail_outbox.core.outcomes import (
     Throttled,
     Transient,
 )
-from mail_outbox.core.retry import GIVE_BACK, Backoff, Decision, History, Policy, decide
+from mail_outbox.core.retry import GIVE_BACK, GIVE_BACK_BEHIND, Backoff, Decision, History, Policy, decide
 from mail_outbox.core.states import State, Verb, is_allowed
 
 FIRST = History(attempts=1, age=timedelta(0))
@@ -52,6 +52,8 @@ PARTLY_SENT = Decision(state=State.SENT, reason="some recipients refused")
         (Sent(), FIRST, RETRY, Decision(state=State.SENT)),
         (Sent(), LAST, HOLD, Decision(state=State.SENT)),
         (Throttled(), FIRST, RETRY, GIVE_BACK),
+        (Throttled(), History(attempts=1, age=timedelta(0), troubles=1), RETRY, GIVE_BACK),
+        (MailerTrouble(), History(attempts=1, age=timedelta(0), troubles=2), RETRY, GIVE_BACK_BEHIND),
         (MailerTrouble(), LAST, RETRY, GIVE_BACK),
         (Cancelled(), FIRST, RETRY, Decision(state=State.CANCELLED, reason="cancelled by the mailer", counted=False)),
         (Transient(), FIRST, RETRY, scheduled(30)),
@@ -70,6 +72,8 @@ PARTLY_SENT = Decision(state=State.SENT, reason="some recipients refused")
         (Ambiguous(), History(attempts=2, age=timedelta(0), ambiguous=1), RETRY, scheduled(60)),
         (Ambiguous(), History(attempts=3, age=timedelta(0), ambiguous=2), RETRY, held("ambiguous")),
         (Ambiguous(), FIRST, HOLD, held("ambiguous")),
+        (Ambiguous(), LAST, RETRY, held("ambiguous")),
+        (Ambiguous(), OLD, RETRY, held("ambiguous")),
         (LOST, FIRST, RETRY, scheduled(30)),
         (LOST, FIRST, HOLD, held("ambiguous")),
         (LOST, History(attempts=3, age=timedelta(0), ambiguous=2, lost_workers=2), RETRY, held("poison")),
@@ -100,7 +104,7 @@ def test_every_decision_is_a_change_the_table_allows(outcome, history, policy, l
     decision = decide(outcome, history=history, policy=policy, luck=luck)
 
     assert is_allowed(Verb.SETTLE, State.SENDING, decision.state)
-    assert (decision.due_after is not None) == (decision.state is State.SCHEDULED)
+    assert (decision.due_after is not None) == (decision.state is State.SCHEDULED or decision == GIVE_BACK_BEHIND)
 
 
 @given(history=HISTORIES, luck=st.floats(0, 1))

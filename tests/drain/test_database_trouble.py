@@ -68,3 +68,25 @@ def test_a_database_that_stays_away_ends_a_run_with_its_error(provider, monkeypa
         Engine("default").run(slice_length=slice_length)
 
     assert provider.accepted == []
+
+
+def test_an_outage_that_begins_inside_a_claim_ends_a_slice_and_the_next_one_takes_the_claim_up(provider, monkeypatch):
+    monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
+    engine = Engine("default")
+    outbox.enqueue(a_message("x"))
+
+    class OutageAfterClaim(Outage):
+        def __call__(self, execute, sql, params, many, context):
+            if "claim_id" in sql and sql.startswith("SELECT"):
+                self.failing = range(10_000)
+            return super().__call__(execute, sql, params, many, context)
+
+    with connection.execute_wrapper(OutageAfterClaim(first=0, length=0)), pytest.raises(OperationalError):
+        engine.run(slice_length=timedelta(seconds=0.05))
+    assert provider.accepted == []
+
+    engine.run()
+    engine.stop()
+
+    assert provider.subjects == ["x"]
+    assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}

@@ -3,12 +3,15 @@
 import threading
 import time
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
-from mail_outbox import outbox, signals
+from mail_outbox import outbox, signals, transitions
+from mail_outbox.core.outcomes import Sent
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine
+from mail_outbox.drain.work import perform, read_jobs
 from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry, Worker
 from tests.fakes import BAD_LOGIN, NOBODY_KNOWS, REFUSED, SLOW_DOWN, TRY_LATER, wait_for
 from tests.support import a_message, age, scripted
@@ -187,6 +190,39 @@ class TestMailerTrouble:
             assert providers["default"].subjects == ["first", "second"]
             assert state_of(first) == state_of(second) == State.SENT
 
+    def test_one_message_that_throttles_everything_lets_the_others_through_in_the_end(self, provider):
+        def refuse_poison(message):
+            if message.subject == "poison":
+                raise SLOW_DOWN
+
+        provider.will_always(refuse_poison)
+        outbox.enqueue(a_message("poison"))
+        outbox.enqueue_many(a_message(str(number)) for number in range(20))
+        for _ in range(6):
+            outbox.drain()
+            MailerState.objects.update(broken_until=PAST)
+
+        assert len(provider.accepted) == 20
+
+    def test_a_short_rest_is_waited_for_inside_the_slice(self, provider, engine):
+        provider.will(SLOW_DOWN)
+        outbox.enqueue_many(a_message(str(number)) for number in range(2))
+
+        result = engine.run(slice_length=timedelta(seconds=5))
+
+        assert (result.sent, result.throttled) == (2, 1)
+
+    def test_a_message_class_that_is_gone_is_trouble_with_the_settings_and_no_message_is_to_blame(
+        self, provider, settings
+    ):
+        entry = outbox.enqueue(a_message())
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MESSAGE_CLASSES": ["gone.Message"]}
+
+        result = outbox.drain()
+
+        assert (result.mailer, state_of(entry)) == (1, State.QUEUED)
+        assert "MESSAGE_CLASSES" in MailerState.objects.get().broken_reason
+
 
 def scripted_one_sender(*names, **outbox_options):
     return scripted(
@@ -228,6 +264,26 @@ class TestFairness:
 
         assert is_over.is_set()
         assert result.sent == 120
+
+
+class TestHousekeeping:
+    def test_more_than_a_batch_of_due_entries_is_promoted_in_one_drain(self, provider, monkeypatch):
+        entries = outbox.enqueue_many((a_message() for _ in range(1100)), send_at=timedelta(hours=1))
+        OutboxEntry.objects.update(due_at=PAST)
+
+        result = outbox.drain()
+
+        assert (result.promoted, result.sent) == (len(entries), len(entries))
+
+    def test_any_number_of_expired_entries_hides_no_good_one(self, provider):
+        outbox.enqueue_many((a_message("late") for _ in range(1100)), expires_at=timedelta(hours=1))
+        OutboxEntry.objects.update(expires_at=PAST)
+        outbox.enqueue(a_message("good"))
+
+        outbox.drain()
+
+        assert provider.subjects == ["good"]
+        assert OutboxEntry.objects.filter(state=State.EXPIRED).count() == 1100
 
 
 class TestStopping:
@@ -313,6 +369,40 @@ class TestStuckSenders:
 
             assert state_of(stuck) == State.SENT
 
+    def test_a_stuck_sender_ends_once_it_has_finished(self, monkeypatch):
+        monkeypatch.setattr("mail_outbox.drain.senders.STUCK_AFTER", 0.1)
+        is_over = threading.Event()
+        engine = Engine("default")
+        with scripted_one_sender(options={"deadline": timedelta(seconds=0.1)}) as providers:
+            providers["default"].will(wait_for(is_over))
+            outbox.enqueue(a_message())
+            engine.run()
+        engine.stop()
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("mail_outbox sender")]
+        is_over.set()
+
+        for thread in threads:
+            thread.join(10)
+        assert threads
+        assert not any(thread.is_alive() for thread in threads)
+
+    def test_an_attempt_ends_by_the_expiry_of_its_entry(self):
+        class Watch:
+            def deliver(self, parcel):
+                self.seconds_left = parcel.deadline - time.monotonic()
+                return Sent()
+
+        outbox.enqueue(a_message(), expires_at=timedelta(seconds=3))
+        claim_id = uuid4()
+        transitions.claim("default", 1, claim_id=claim_id, worker="w", lease=timedelta(minutes=4), database="default")
+        (job,) = read_jobs(
+            claim_id, deadline=timedelta(minutes=1), lease_until=time.monotonic() + 240, database="default"
+        )
+
+        perform(job, watch := Watch())
+
+        assert 0 < watch.seconds_left <= 3
+
     def test_the_lease_is_never_shorter_than_a_send_may_take(self, engine):
         with scripted("default", LEASE=timedelta(seconds=1)) as providers:
             outbox.enqueue(a_message("x"))
@@ -348,6 +438,13 @@ class TestWorkers:
 
         engine.stop()
         assert not Worker.objects.exists()
+
+    def test_a_worker_whose_row_was_taken_away_registers_again(self, engine):
+        with engine.heartbeat.place(1, length=timedelta(minutes=1)):
+            Worker.objects.all().delete()
+
+        with engine.heartbeat.place(1, length=timedelta(minutes=1)) as has_place:
+            assert has_place
 
     def test_only_so_many_drains_run_at_once(self):
         first, second = Engine("default"), Engine("default")

@@ -1,11 +1,13 @@
 """drain and send_now: delivery in this process."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import transaction
 
 from mail_outbox import outbox
 from mail_outbox.core.states import State
-from mail_outbox.models import Attempt, OutboxEntry
+from mail_outbox.models import Attempt, MailerState, OutboxEntry
 from tests.fakes import BAD_LOGIN, REFUSED, TRY_LATER
 from tests.support import a_message
 
@@ -84,6 +86,11 @@ class TestSendNow:
 
         with pytest.raises(outbox.OutboxPaused):
             outbox.send_now(a_message())
+
+    def test_a_mailer_that_has_just_recovered_is_used(self, provider):
+        MailerState.objects.create(alias="default", recovered_at=datetime.now(UTC))
+
+        assert outbox.send_now(a_message()).state == State.SENT
 
     def test_a_later_moment_is_refused(self):
         with pytest.raises(TypeError, match="send_at"):

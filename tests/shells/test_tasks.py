@@ -164,6 +164,16 @@ class TestDrain:
 
         assert tasks.drain()["sent"] == 1
 
+    def test_whoever_has_the_place_answers_for_those_who_found_none(self, provider, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1}
+        outbox.enqueue(a_message())
+        OrmQ.objects.all().delete()
+        provider.will(lambda message: wakes.ask(database="default") and None)
+
+        tasks.drain()
+
+        assert OrmQ.objects.count() == 1
+
     def test_a_terminated_worker_settles_what_it_sends_and_then_ends(self, provider):
         ended = []
         previous = signal.signal(
