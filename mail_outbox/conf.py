@@ -41,6 +41,8 @@ class Conf:
     `database` is the alias, or the list of aliases, that workers drain; the first is where `enqueue` writes.
     `slice` is how long a django-q2 task claims; `poll` how often the sweep looks; `max_drains` how many drains may run at once
     (None: as many as there are workers); `cluster` the name of a dedicated django-q2 cluster.
+    `inline_css` moves a template's <style> into its elements (extra `html`).
+    `sensitive_templates` are patterns of the templates whose mail is sensitive unless `enqueue_template` is told otherwise.
     """
 
     using: str | None = None
@@ -61,6 +63,8 @@ class Conf:
     outside_atomic: Literal["allow", "warn", "error"] = "allow"
     max_message_bytes: int = 25_000_000
     message_classes: list[str] | tuple[str, ...] = ()
+    inline_css: bool = False
+    sensitive_templates: list[str] | tuple[str, ...] = ("registration/*", "account/email/*")
     register_admin: bool = True
 
     @property

@@ -82,6 +82,8 @@ RULES: Mapping[str, Rule] = {
     "OUTSIDE_ATOMIC": (("allow", "warn", "error").__contains__, '"allow", "warn" or "error"'),
     "MAX_MESSAGE_BYTES": COUNT,
     "MESSAGE_CLASSES": (_is_list_of_texts, "a list of dotted names of message classes"),
+    "INLINE_CSS": FLAG,
+    "SENSITIVE_TEMPLATES": (_is_list_of_texts, 'a list of names and patterns like ["registration/*"]'),
     "REGISTER_ADMIN": FLAG,
 }
 OPTION_RULES: Mapping[str, Rule] = {

@@ -5,8 +5,7 @@ from html.parser import HTMLParser
 
 # What no reader sees; where it does not end it swallows the rest, as in a browser. Outlook's conditions are among it.
 UNSEEN = re.compile(r"<!(?=--).*?(?:-->|\Z)|<(script|style|title)\b.*?(?:</\1\s*>|\Z)|<[!?][^<>]*>", re.DOTALL | re.I)
-# The parser takes quadratic time over tags that do not end, and a "<" between numbers is text anyway.
-NO_TAG = re.compile(r"<(?!/?[a-z][^<>]*>)", re.I)
+NO_TAG = re.compile(r"<(?!/?[a-z][^<>]*>)", re.I)  # as in "3 < 4"
 PREFORMATTED = re.compile(r"<pre\b.*?(?:</pre\s*>|\Z)", re.DOTALL | re.I)
 SPACES = re.compile(r"[ \t\n\r\f]+")
 
@@ -19,10 +18,12 @@ MAX_DEPTH = 8  # of lists and quotes: every line in them grows with the depth
 
 def html_to_text(html: str) -> str:
     """Say in plain text what the HTML says: paragraphs, lists, a line per table row, and links as `text (url)`."""
-    html = NO_TAG.sub("&lt;", UNSEEN.sub("", html))
     writer = _Writer(convert_charrefs=True)
-    writer.feed(PREFORMATTED.sub(lambda found: found[0].replace("\n", "<br>").replace("  ", "&nbsp; "), html) + "</a>")
-    writer.close()
+    html = PREFORMATTED.sub(_keep_spaces, NO_TAG.sub("&lt;", UNSEEN.sub("", html))) + "</a>"
+    # Tag by tag: the parser would take quadratic time over many whose quotes do not end.
+    for piece in re.split("(?=<)", html):
+        writer.feed(piece)
+        writer.close()
     lines = "".join(writer.pieces).replace("\N{NO-BREAK SPACE}", " ").split("\n")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines)).strip("\n")
 
@@ -37,8 +38,7 @@ class _Writer(HTMLParser):
         self.nests: list[tuple[str, str]] = []  # the open lists, items and quotes, each with its indent
         self.items = [0] * (MAX_DEPTH + 1)  # so far, at each depth
         self.hidden, self.hidden_depth = "", 0
-        self.url = ""
-        self.link_text: list[str] = []
+        self.url, self.link_text = "", list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -105,6 +105,10 @@ class _Writer(HTMLParser):
         if tag in tags:
             del self.nests[len(tags) - 1 - tags[::-1].index(tag) :]
             self.bullet = ""
+
+
+def _keep_spaces(found: re.Match[str]) -> str:
+    return found[0].replace("\n ", "<br>&nbsp;").replace("\n", "<br>").replace("  ", "&nbsp;" * 2)
 
 
 def _url(href: str) -> str:

@@ -29,6 +29,7 @@ from mail_outbox.outbox.delivering import drain, send_now
 from mail_outbox.outbox.enqueueing import enqueue, enqueue_as_django, enqueue_many
 from mail_outbox.outbox.mailers import pause, resume
 from mail_outbox.outbox.options import HIGH, LOW, NORMAL
+from mail_outbox.outbox.templates import UnknownTemplate, enqueue_template
 from mail_outbox.outbox.watching import MailerStats, Stats, for_object, stats
 
 P = ParamSpec("P")
@@ -42,6 +43,7 @@ def _async(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 aenqueue = _async(enqueue)
 aenqueue_many = _async(enqueue_many)
+aenqueue_template = _async(enqueue_template)
 asend_now = _async(send_now)
 acancel = _async(cancel)
 aretry = _async(retry)
@@ -68,6 +70,7 @@ __all__ = [
     "OutboxPaused",
     "Stats",
     "UnknownMailer",
+    "UnknownTemplate",
     "UnreadableEnvelope",
     "UnserializableMessage",
     "WrongState",
@@ -75,6 +78,7 @@ __all__ = [
     "adrain",
     "aenqueue",
     "aenqueue_many",
+    "aenqueue_template",
     "ahold",
     "apause",
     "arelease",
@@ -88,6 +92,7 @@ __all__ = [
     "enqueue",
     "enqueue_as_django",
     "enqueue_many",
+    "enqueue_template",
     "for_object",
     "hold",
     "pause",
