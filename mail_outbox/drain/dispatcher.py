@@ -94,8 +94,10 @@ class Dispatcher:
 
     def seconds_of_rest(self) -> float | None:
         """Return how long until a mailer with work may be tried again, or None where none is resting after trouble."""
-        rests = [self._fitness.seconds_of_rest(alias) for alias in self._order if self._queued(alias).exists()]
-        return min((rest for rest in rests if rest is not None), default=None)
+        rests = {alias: self._fitness.seconds_of_rest(alias) for alias in self._order}
+        return min(
+            (rest for alias, rest in rests.items() if rest is not None and self._queued(alias).exists()), default=None
+        )
 
     def stop(self) -> None:
         """Let the senders close their connections and end."""

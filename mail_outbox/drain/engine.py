@@ -99,7 +99,7 @@ class Engine:
                 raise
             self._wait(self._trouble_wait(), stop_early=False)
             return True
-        if not self._is_busy and not progress:
+        if not self._is_busy and (run.is_closing or not progress):
             if rest is not None:
                 self._wait(min(rest, LOOK_AGAIN[1]), stop_early=True)
             return rest is not None

@@ -308,6 +308,15 @@ class TestStopping:
         assert result.attempts == 0
         assert result.is_work_left
 
+    def test_past_the_slice_housekeeping_does_not_go_on_by_itself(self, provider, engine):
+        outbox.enqueue_many((a_message() for _ in range(2100)), send_at=timedelta(hours=1))
+        OutboxEntry.objects.update(due_at=PAST)
+
+        result = engine.run(slice_length=timedelta(0))
+
+        assert result.promoted == 1000
+        assert result.is_work_left
+
     def test_past_the_slice_the_others_are_served_while_a_slow_mailer_is_waited_for(self, providers, engine):
         is_over = threading.Event()
         providers["bulk"].will_always(wait_for(is_over))
