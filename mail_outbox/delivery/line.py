@@ -10,7 +10,7 @@ from mail_outbox.delivery import classify
 from mail_outbox.delivery.carriers import Carrier, carrier_of
 from mail_outbox.delivery.mailers import make_backend
 from mail_outbox.delivery.parcel import Parcel
-from mail_outbox.delivery.stamps import address, stamp
+from mail_outbox.delivery.stamps import address, stamp, unstamp
 from mail_outbox.delivery.trace import Phase, Trace
 
 logger = logging.getLogger("mail_outbox.delivery")
@@ -47,6 +47,8 @@ class Line:
         except BaseException:
             self._drop()
             raise
+        finally:
+            unstamp(parcel.message)
         if outcome.code == "timeout" and self._trace.left() <= 0:
             outcome = replace(outcome, code="deadline")
         if self._deliveries >= self._options.messages_per_connection:

@@ -79,6 +79,12 @@ def stamp(parcel: Parcel, backend: BaseEmailBackend, trace: Trace) -> Frozen:
     return frozen
 
 
+def unstamp(message: EmailMessage) -> None:
+    """Take off what holds the message in a circle, so that it is gone as soon as nobody needs it, attachments and all."""
+    vars(message).pop("message", None)
+    vars(message).pop("recipients", None)
+
+
 def address(parcel: Parcel, backend: BaseEmailBackend) -> None:
     """Make the message go to everybody once, or only to those who are still open."""
     message, only = parcel.message, parcel.only

@@ -240,8 +240,15 @@ class TestStamps:
         monkeypatch.setattr(mail, "outbox", [], raising=False)
         line = open_line("anymail.backends.test.EmailBackend")
         message = EmailMessage("Hello", "Hello", "shop@example.com", ["ann@example.com"])
+        given = []
 
-        line.deliver(a_parcel(message))
+        def look(message: EmailMessage, **_: Any) -> None:
+            given.append((message.message()["Message-ID"], dict(message.extra_headers)))
 
-        assert message.message()["Message-ID"] == MESSAGE_ID
-        assert message.extra_headers == {}
+        pre_send.connect(look)
+        try:
+            line.deliver(a_parcel(message))
+        finally:
+            pre_send.disconnect(look)
+
+        assert given == [(MESSAGE_ID, {})]
