@@ -42,6 +42,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         while (job := self._next()) is not None:
             self._finished.put((self, perform(job, self._line)))
+            del job  # with all its attachments, however long the next one takes to come
             # The thread itself asks no database, but a receiver of Anymail's signals may have.
             close_old_connections()
         self._line.close()

@@ -1,6 +1,7 @@
 """Large messages and large batches: how much memory and how much of a database they take."""
 
 import random
+import threading
 import tracemalloc
 from collections.abc import Iterator
 
@@ -119,6 +120,9 @@ def test_a_large_attachment_is_let_go_once_it_is_delivered(traced: None, provide
     outbox.drain()
 
     provider.accepted.clear()
+    for thread in threading.enumerate():
+        if thread.name.startswith("mail_outbox sender"):
+            thread.join(10)
 
     assert tracemalloc.get_traced_memory()[0] < LARGE / 2
 
