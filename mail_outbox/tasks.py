@@ -50,7 +50,10 @@ def wake(database: str) -> None:
 
 
 def drain() -> dict[str, int]:
-    """Deliver what is due for one slice, hand over to a new wake if work is left, and return the counts; never raises."""
+    """Deliver what is due for one slice, hand over to a new wake if work is left, and return the counts; never raises.
+
+    Where there is more than its senders can take, it wakes another worker at once, and that one the next.
+    """
     counts: Counter[str] = Counter()
     databases = settings.get_conf().databases
     for database in databases:
@@ -97,7 +100,7 @@ def _drain_slice(engine: Engine, *, share: int) -> dict[str, int]:
             # Whoever has the place finds the question when leaving it.
             wakes.ask(database=engine.database)
             return {}
-        result = engine.run(slice_length=conf.slice / share, most=most)
+        result = engine.run(slice_length=conf.slice / share, most=most, on_backlog=lambda: wake(engine.database))
     if engine.is_worn_out:
         _ask_to_be_recycled()
     if result.is_work_left:

@@ -115,6 +115,8 @@ class Dispatcher:
         claimed = self._hand_out(pool, room, run)
         if is_probe and not claimed:
             self._fitness.give_probe_back(alias)
+        is_full = claimed == room and not pool.room
+        run.has_backlog = run.has_backlog or is_full
         (self._quiet.add if claimed < room else self._quiet.discard)(alias)
         return claimed
 

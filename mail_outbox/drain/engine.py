@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from queue import Empty
 
@@ -59,12 +60,14 @@ class Engine:
         using: str | None = None,
         slice_length: timedelta | None = None,
         most: timedelta | None = None,
+        on_backlog: Callable[[], None] = lambda: None,
     ) -> DrainResult:
         """Deliver what is due until nothing is left, or until the slice is over, and return the counts.
 
         After the slice nothing more is claimed, and the run ends when nothing is in flight. While a slow mailer keeps it
-        waiting it goes on serving the others, as long as they can be done within `most`. Raises the database's error
-        where it stays away and nothing is left to be written.
+        waiting it goes on serving the others, as long as they can be done within `most`. `on_backlog` is called once, when
+        a claim fills all the senders of a mailer: another worker could help. Raises the database's error where it stays
+        away and nothing is left to be written.
         """
         now = time.monotonic()
         run = Run(
@@ -76,8 +79,11 @@ class Engine:
         )
         self._upkeep_at = 0.0
         self._dispatcher.prepare(run.conf)
+        is_told = False
         while self._go_on(run):
-            pass
+            if run.has_backlog and not is_told:
+                is_told = True
+                on_backlog()
         return run.tally.result(is_work_left=run.is_closing and self._is_work_left(run))
 
     def stop(self) -> None:
@@ -178,11 +184,12 @@ class Engine:
         return longest * (0.5 + 0.5 * luck())
 
     def _note_trouble(self, error: Exception) -> None:
-        """Log the first of a row of database errors, and drop a dead connection so that the next round opens a new one."""
+        """Log a row of database errors once, and drop a dead connection so that the next round opens a new one."""
         connection = connections[self.database]
         if connection.in_atomic_block:
             raise error
-        if not self._trouble:
-            logger.warning("database trouble", extra={"error": type(error).__name__})
         self._trouble += 1
+        # One alone is a deadlock or a lock that was waited for too long: all in a day's work.
+        if self._trouble == 2:
+            logger.warning("database trouble", extra={"error": type(error).__name__})
         connection.close_if_unusable_or_obsolete()

@@ -11,7 +11,7 @@ from mail_outbox.drain.result import Tally
 class Run:
     """The bounds of one run, on the monotonic clock, and its counts.
 
-    Once it is closing, `lingering` names the mailers that keep it from ending.
+    `has_backlog` once a claim has filled all the senders there are. Once it is closing, `lingering` names the mailers that keep it from ending.
     """
 
     conf: Conf
@@ -21,6 +21,7 @@ class Run:
     end_by: float | None = None
     tally: Tally = field(default_factory=Tally)
     claimed: int = 0
+    has_backlog: bool = False
     is_closing: bool = False
     is_stopping: bool = False
     lingering: frozenset[str] = frozenset()

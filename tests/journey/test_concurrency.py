@@ -11,6 +11,7 @@ from mail_outbox import outbox
 from mail_outbox.core.outcomes import Kind
 from mail_outbox.core.states import State
 from mail_outbox.models import Attempt, OutboxEntry, Worker
+from tests.faults.smtp_server import SMTPFaultServer
 from tests.journey.processes import Processes, appender, eventually, look, unfinished
 from tests.support import a_message
 
@@ -35,6 +36,19 @@ def test_two_clusters_never_claim_the_same_entry(processes: Processes, tmp_path:
     assert Counter(Attempt.objects.values_list("kind", flat=True)) == {Kind.SENT: count}
     assert Attempt.objects.values("entry").distinct().count() == count
     assert all(workers_of(cluster.members) for cluster in clusters), "one cluster did it all"
+
+
+def test_a_bulk_in_one_commit_is_drained_by_all_workers(processes: Processes, sink: SMTPFaultServer):
+    sink.latency = 0.3
+    processes.q_cluster = {"workers": 3}
+    processes.cluster()
+
+    outbox.enqueue_many(a_message(f"mail {number}") for number in range(200))
+
+    eventually(lambda: not unfinished(), within=60)
+    shares = Counter(Attempt.objects.values_list("worker", flat=True))
+    assert len(shares) == 3, shares
+    assert min(shares.values()) > 20, shares
 
 
 def workers_of(pids: list[int]) -> set[str]:

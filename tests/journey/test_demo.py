@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
-from tests.journey.processes import Child, eventually
+from tests.journey.processes import Child, all_processes, eventually
 
 pytestmark = [
     pytest.mark.journey,
@@ -52,10 +51,7 @@ class Demo(Child):
         """List the processes of the demo and of its cluster that are there."""
         lock = self.database.with_name(f"{self.database.name}-demo.lock")
         groups = {self.pid, *map(int, re.findall(r"\d+", lock.read_text() if lock.exists() else ""))}
-        command = ["ps", "-A", "-o", "pid=,pgid=,stat="]
-        listing = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows = (line.split() for line in listing.stdout.splitlines())
-        return [int(pid) for pid, group, state in rows if int(group) in groups and state[0] not in "ZX"]
+        return [pid for pid, group, state in all_processes() if group in groups and state not in "ZX"]
 
     def ask(self, statement: str, *values: object) -> list[tuple]:
         """Run a statement on the demo's database, and return its rows; none while there are no tables yet."""

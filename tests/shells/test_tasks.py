@@ -126,6 +126,22 @@ class TestDrain:
 
         assert OrmQ.objects.count() == 1
 
+    def test_it_wakes_another_where_there_is_more_than_its_senders_can_take(self, provider):
+        outbox.enqueue_many(a_message() for _ in range(30))
+        OrmQ.objects.all().delete()
+
+        tasks.drain()
+
+        assert OrmQ.objects.count() == 1
+
+    def test_it_wakes_nobody_for_what_it_can_do_alone(self, provider):
+        outbox.enqueue_many(a_message() for _ in range(5))
+        OrmQ.objects.all().delete()
+
+        tasks.drain()
+
+        assert not OrmQ.objects.exists()
+
     def test_it_does_not_wake_for_what_cannot_go(self, provider):
         outbox.pause("default")
         outbox.enqueue(a_message())
