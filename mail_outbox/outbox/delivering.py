@@ -1,22 +1,20 @@
 """Delivery in this process: everything that is due, or one message at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable
+from typing import Unpack
 from uuid import uuid4
 
 from django.core.mail import EmailMessage
-from django.db import models, transaction
+from django.db import transaction
 
 from mail_outbox import conf as settings
 from mail_outbox import transitions
 from mail_outbox.core.errors import InTransaction, InvalidOption, OutboxPaused
-from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.drain import DrainResult, Engine, deliver_claim, is_mailer_paused
 from mail_outbox.models import OutboxEntry
 from mail_outbox.outbox.announcing import mark_committed
 from mail_outbox.outbox.enqueueing import make_draft
-from mail_outbox.outbox.options import NORMAL, check_mailer, check_options
+from mail_outbox.outbox.options import NowOptions, check_mailer, check_options, refuse
 
 
 def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
@@ -42,20 +40,7 @@ def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
     return results
 
 
-def send_now(
-    message: EmailMessage,
-    *,
-    using: str | None = None,
-    expires_at: datetime | timedelta | None = None,
-    priority: int = NORMAL,
-    on_ambiguous: OnAmbiguous | None = None,
-    related: models.Model | None = None,
-    tags: Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
-    sensitive: bool = False,
-    max_attempts: int | None = None,
-    database: str | None = None,
-) -> OutboxEntry:
+def send_now(message: EmailMessage, **keywords: Unpack[NowOptions]) -> OutboxEntry:
     """Deliver the message in this process and return its entry, which says what became of it.
 
     For the caller who wants the answer: the entry is written and committed first, then one attempt is made; what that
@@ -63,18 +48,8 @@ def send_now(
     InTransaction inside `atomic()`, OutboxPaused where the mailer is paused, and what `enqueue` raises; a failed
     delivery does not raise.
     """
-    options = check_options(
-        using=using,
-        expires_at=expires_at,
-        priority=priority,
-        on_ambiguous=on_ambiguous,
-        related=related,
-        tags=tags,
-        metadata=metadata,
-        sensitive=sensitive,
-        max_attempts=max_attempts,
-        database=database,
-    )
+    refuse("send_now", keywords, "send_at", "idempotency_key", "on_conflict")
+    options = check_options(**keywords)
     refuse_in_transaction("send_now", databases=[options.database])
     if is_mailer_paused(options.using, database=options.database):
         raise OutboxPaused(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
 from django.core.mail import EmailMessage
@@ -23,7 +23,7 @@ from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.core.validation import Limits, check_message
 from mail_outbox.models import SUBJECT_LENGTH, OutboxEntry
 from mail_outbox.outbox.announcing import after_commit
-from mail_outbox.outbox.options import NORMAL, OnConflict, Options, check_options
+from mail_outbox.outbox.options import NORMAL, ManyOptions, OnConflict, Options, check_options, refuse
 from mail_outbox.transitions import BATCH, Draft
 
 logger = logging.getLogger("mail_outbox")
@@ -48,12 +48,10 @@ def enqueue(
 ) -> OutboxEntry:
     """Write the message to the outbox, inside the caller's transaction, and return its entry.
 
-    `using` names the mailer; `send_at` is the earliest moment and `expires_at` the last, aware or as a timedelta from
-    now; `priority` is -100…100, higher first. A second call with the same `idempotency_key` returns the first entry with
-    `is_duplicate` set; with other content it is logged, raises IdempotencyConflict ("raise") or edits the entry while it
-    waits ("replace"). `on_ambiguous` says whether an attempt that nobody can know the end of is repeated ("retry") or
-    waits for a person ("hold"). Raises InvalidMessage, InvalidOption, UnknownMailer, UnserializableMessage or
-    NotInTransaction, and then has written nothing.
+    `using` names the mailer; `send_at` is the earliest moment and `expires_at` the last, aware or as a delay from now;
+    `priority` is -100…100, higher first. The same `idempotency_key` again returns the first entry, `is_duplicate` set;
+    for other content `on_conflict` decides. `on_ambiguous` says what follows an attempt that nobody can know the end of.
+    Raises an OutboxError, or TypeError, where something cannot be, and then has written nothing.
     """
     options = check_options(
         using=using,
@@ -73,38 +71,13 @@ def enqueue(
     return write(make_draft(message, options), options)
 
 
-def enqueue_many(
-    messages: Iterable[EmailMessage],
-    *,
-    using: str | None = None,
-    send_at: datetime | timedelta | None = None,
-    expires_at: datetime | timedelta | None = None,
-    priority: int = NORMAL,
-    on_ambiguous: OnAmbiguous | None = None,
-    related: models.Model | None = None,
-    tags: Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
-    sensitive: bool = False,
-    max_attempts: int | None = None,
-    database: str | None = None,
-) -> list[OutboxEntry]:
+def enqueue_many(messages: Iterable[EmailMessage], **keywords: Unpack[ManyOptions]) -> list[OutboxEntry]:
     """Write all the messages or none, in a constant number of statements per 500, and return their entries in order.
 
-    Takes the keywords of `enqueue`, for all messages alike, and raises what it raises.
+    Takes the keywords of `enqueue`, for all messages alike, but those of idempotency; raises what it raises.
     """
-    options = check_options(
-        using=using,
-        send_at=send_at,
-        expires_at=expires_at,
-        priority=priority,
-        on_ambiguous=on_ambiguous,
-        related=related,
-        tags=tags,
-        metadata=metadata,
-        sensitive=sensitive,
-        max_attempts=max_attempts,
-        database=database,
-    )
+    refuse("enqueue_many", keywords, "idempotency_key", "on_conflict")
+    options = check_options(**keywords)
     check_transaction(options.database)
     entries: list[OutboxEntry] = []
     with transaction.atomic(using=options.database):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from django.db import models
 
@@ -15,6 +15,41 @@ from mail_outbox.models import label_of
 
 LOW, NORMAL, HIGH = -50, 0, 50
 OnConflict = Literal["return", "raise", "replace"]
+
+
+class NowOptions(TypedDict, total=False):
+    """The keywords that every way to enqueue takes."""
+
+    using: str | None
+    expires_at: datetime | timedelta | None
+    priority: int
+    on_ambiguous: OnAmbiguous | None
+    related: models.Model | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any] | None
+    sensitive: bool
+    max_attempts: int | None
+    database: str | None
+
+
+class ManyOptions(NowOptions, total=False):
+    """The same, and when."""
+
+    send_at: datetime | timedelta | None
+
+
+class OnceOptions(ManyOptions, total=False):
+    """The same, and how often: all keywords of `enqueue`."""
+
+    idempotency_key: str | None
+    on_conflict: OnConflict
+
+
+def refuse(verb: str, options: Mapping[str, object], *names: str) -> None:
+    """Raise TypeError, as Python does, where one of these keywords was given that the verb does not take."""
+    for name in names:
+        if name in options:
+            raise TypeError(f"{verb}() got an unexpected keyword argument '{name}'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

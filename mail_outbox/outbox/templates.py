@@ -4,16 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from email.message import MIMEPart
 from email.mime.base import MIMEBase
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
-from django.db import models
 from django.http import HttpRequest
 from django.template import TemplateDoesNotExist, engines
 from django.template.backends.django import Template as DjangoTemplate
@@ -24,10 +22,9 @@ from django.utils import translation
 from mail_outbox import conf as settings
 from mail_outbox.core.errors import OutboxError, did_you_mean
 from mail_outbox.core.html_text import html_to_text
-from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.models import OutboxEntry
 from mail_outbox.outbox.enqueueing import enqueue
-from mail_outbox.outbox.options import NORMAL, OnConflict
+from mail_outbox.outbox.options import OnceOptions
 
 AnyAttachment = MIMEBase | MIMEPart | tuple[str | None, Any] | tuple[str | None, Any, str | None]
 """What Django's EmailMessage takes in `attachments`, its named tuple EmailAttachment included."""
@@ -72,19 +69,7 @@ def enqueue_template(
     reply_to: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     attachments: Sequence[AnyAttachment] = (),
-    using: str | None = None,
-    send_at: datetime | timedelta | None = None,
-    expires_at: datetime | timedelta | None = None,
-    priority: int = NORMAL,
-    idempotency_key: str | None = None,
-    on_conflict: OnConflict = "return",
-    on_ambiguous: OnAmbiguous | None = None,
-    related: models.Model | None = None,
-    tags: Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
-    sensitive: bool | None = None,
-    max_attempts: int | None = None,
-    database: str | None = None,
+    **options: Unpack[OnceOptions],
 ) -> OutboxEntry:
     """Render the templates `<name>/subject.txt`, `body.txt` and `body.html` now, enqueue the mail and return its entry.
 
@@ -109,22 +94,9 @@ def enqueue_template(
         )
         if html:
             message.attach_alternative(html, "text/html")
-        return enqueue(
-            message,
-            using=using,
-            send_at=send_at,
-            expires_at=expires_at,
-            priority=priority,
-            idempotency_key=idempotency_key,
-            on_conflict=on_conflict,
-            on_ambiguous=on_ambiguous,
-            related=related,
-            tags=tags,
-            metadata=metadata,
-            sensitive=_is_sensitive(name) if sensitive is None else sensitive,
-            max_attempts=max_attempts,
-            database=database,
-        )
+        if options.get("sensitive") is None:
+            options["sensitive"] = _is_sensitive(name)
+        return enqueue(message, **options)
 
 
 def _speaking(language: str | None) -> AbstractContextManager[None]:

@@ -1,8 +1,10 @@
 """enqueue and enqueue_many: what is written, what it costs, and what is refused."""
 
+import inspect
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from typing import get_type_hints
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -14,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from mail_outbox import outbox, signals
 from mail_outbox.core.states import State
 from mail_outbox.models import Attachment, EntryContent, OutboxEntry, Recipient
+from mail_outbox.outbox.options import OnceOptions, check_options
 from tests.support import a_message, mailers
 
 pytestmark = pytest.mark.django_db
@@ -181,6 +184,20 @@ class TestEnqueue:
         entry = async_to_sync(outbox.aenqueue)(a_message("from afar"))
 
         assert OutboxEntry.objects.get(pk=entry.pk).subject == "from afar"
+
+
+class TestKeywords:
+    def test_every_way_to_enqueue_has_the_keywords_of_enqueue(self):
+        of_enqueue = inspect.signature(outbox.enqueue).parameters
+        of_the_check = inspect.signature(check_options).parameters
+
+        assert set(get_type_hints(OnceOptions)) == set(of_enqueue) - {"message"} == set(of_the_check)
+        assert all(of_the_check[name].default == of_enqueue[name].default for name in of_the_check)
+
+    @pytest.mark.parametrize("keyword", ["send_at", "idempotency_key", "on_conflict"])
+    def test_a_keyword_that_makes_no_sense_now_is_no_keyword(self, keyword):
+        with pytest.raises(TypeError, match=keyword):
+            outbox.send_now(a_message(), **{keyword: None})
 
 
 class TestOutsideATransaction:

@@ -1,6 +1,5 @@
 """enqueue_template: which templates, what they are rendered with, and what becomes of it."""
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -119,14 +118,6 @@ class TestEnqueueTemplate:
         assert (entry.using, entry.priority, entry.related_object, entry.tags) == ("bulk", -50, user, ["welcome"])
         assert again.is_duplicate
         assert again.pk == entry.pk
-
-    def test_it_has_every_keyword_of_enqueue_with_its_default(self):
-        of_enqueue = dict(list(inspect.signature(outbox.enqueue).parameters.items())[1:])
-        of_template = inspect.signature(outbox.enqueue_template).parameters
-
-        different = {name for name, parameter in of_enqueue.items() if of_template.get(name) != parameter}
-
-        assert different == {"sensitive"}
 
     def test_it_is_part_of_the_callers_transaction(self, write):
         write(WELCOME)
