@@ -64,8 +64,12 @@ def test_a_database_that_stays_away_ends_a_run_with_its_error(provider, monkeypa
     monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
     outbox.enqueue(a_message())
 
+    engine = Engine("default")
+
     with connection.execute_wrapper(Outage(first=5, length=10_000)), pytest.raises(OperationalError):
-        Engine("default").run(slice_length=slice_length)
+        engine.run(slice_length=slice_length)
+
+    engine.stop()
 
     assert provider.accepted == []
 

@@ -117,12 +117,15 @@ def test_a_large_attachment_is_let_go_once_it_is_delivered(traced: None, provide
     if not takes_packets_of(2 * LARGE):
         pytest.skip("max_allowed_packet of the server is too small for the attachment")
     outbox.enqueue(with_attachment(b"%PDF\0\xff" * (LARGE // 6)))
+    before = set(threading.enumerate())
+    provider.will(lambda message: senders.extend(set(threading.enumerate()) - before))
+    senders: list[threading.Thread] = []
     outbox.drain()
 
     provider.accepted.clear()
-    for thread in threading.enumerate():
-        if thread.name.startswith("mail_outbox sender"):
-            thread.join(10)
+    for sender in senders:
+        sender.join(10)
+    assert senders
 
     assert tracemalloc.get_traced_memory()[0] < LARGE / 2
 

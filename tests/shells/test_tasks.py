@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def wake_row():
     wakes.install(database="default")
     yield
+    tasks._engine(os.getpid(), "default").stop()
     tasks._engine.cache_clear()
 
 
