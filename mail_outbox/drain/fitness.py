@@ -64,7 +64,7 @@ class Fitness:
         return max(0.0, (state.broken_until - self._database_now()).total_seconds())
 
     def needs_probe(self, alias: str) -> bool:
-        """Tell whether the mailer has rested long enough for one message to try it."""
+        """Tell whether the mailer is in trouble, so that nothing but a probe may go through it."""
         state = self._states.get(alias)
         return state is not None and state.strikes > 0
 

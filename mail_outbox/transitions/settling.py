@@ -44,9 +44,7 @@ def settle(settlements: Sequence[Settlement], *, database: str) -> list[Settleme
     except DATABASE_AWAY:
         raise
     except DatabaseError:
-        if len(settlements) == 1:
-            raise
-    effective = []
+        effective = []
     for settlement in settlements:
         try:
             effective += _settle_together([settlement], database)
@@ -71,9 +69,12 @@ def _settle_together(settlements: Sequence[Settlement], database: str) -> list[S
 
 
 def _settle_without_facts(settlement: Settlement, database: str) -> None:
-    """Write the state alone: the entry is gone, or its facts cannot be stored."""
+    """Write no attempt: the entry is gone, or what is to be said of the attempt cannot be stored."""
     with transaction.atomic(using=database):
-        _write_decision(settlement, database)
+        if settlement.is_plain_success:
+            _write_successes([settlement], database)
+        else:
+            _write_decision(settlement, database)
 
 
 def _write_successes(settlements: Sequence[Settlement], database: str) -> None:

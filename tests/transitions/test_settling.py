@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 
 from mail_outbox import outbox, transitions
@@ -175,6 +175,30 @@ def test_an_entry_that_is_gone_does_not_keep_the_others_from_being_settled(trans
 
     there.refresh_from_db()
     assert there.state == State.SENT
+
+
+def test_an_entry_that_is_gone_raises_nothing_when_it_is_settled_alone(transactional_db):
+    gone = claimed()
+    alone = settlement(gone, Transient())
+    OutboxEntry.objects.filter(pk=gone.pk).delete()
+
+    assert settle([alone], database="default") == []
+
+
+def test_a_success_is_written_though_its_attempt_cannot_be(transactional_db):
+    entry = claimed()
+
+    def refuse_attempts(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and Attempt._meta.db_table in sql:
+            raise DataError("cannot be stored")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse_attempts):
+        settle([settlement(entry, Sent())], database="default")
+
+    entry.refresh_from_db()
+    assert (entry.state, entry.attempt_set.count()) == (State.SENT, 0)
+    assert recipients() == {"jane@example.com": "accepted"}
 
 
 def test_text_that_no_database_takes_is_cleaned():
