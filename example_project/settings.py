@@ -57,7 +57,7 @@ TEMPLATES = [
 
 # --- The database ----------------------------------------------------------------------------------------------------
 
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("EXAMPLE_DATABASE", str(BASE_DIR / "example.sqlite3")),
@@ -70,6 +70,15 @@ DATABASES = {
         },
     },
 }
+if "EXAMPLE_POSTGRESQL_HOST" in os.environ:  # as deploy/docker/compose.yml has it; who and where else libpq knows
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ.get("PGDATABASE", "example"),
+        "HOST": os.environ["EXAMPLE_POSTGRESQL_HOST"],
+        # Without it each task, and each request, opens a connection of its own.
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Mail ------------------------------------------------------------------------------------------------------------
@@ -126,7 +135,14 @@ Q_CLUSTER: dict[str, Any] = {
     "save_limit": 50,
     # Seconds between looks at the queue: it decides how long the first mail waits.
     "poll": 0.2,
+    # A worker is replaced after so many tasks, or when it has grown past so many KiB, so that no leak lasts.
+    "recycle": 500,
+    "max_rss": 500_000,
 }
+if "EXAMPLE_REDIS" in os.environ:  # as deploy/docker/compose.yml has it
+    # Tasks wait in Redis; the mail itself stays in the database, and what Redis forgets the sweep finds.
+    del Q_CLUSTER["orm"]
+    Q_CLUSTER["redis"] = os.environ["EXAMPLE_REDIS"]
 
 # --- Logging ---------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from django_q.tasks import async_task
 
 from mail_outbox import conf as settings
 from mail_outbox.drain import Engine, wakes
+from mail_outbox.outbox.driving import Driver, Sweep
+from mail_outbox.outbox.pruning import keep_house
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -66,8 +69,19 @@ def drain() -> dict[str, int]:
 
 
 def sweep() -> dict[str, int]:
-    """Look for work although nobody asked, and return the counts; never raises."""
-    return drain()
+    """Look for work although nobody asked, then keep house for at most a slice, and return the counts; never raises."""
+    started = time.monotonic()
+    counts = Counter(drain())
+    conf = settings.get_conf()
+    for database in conf.databases:
+        seconds = conf.slice.total_seconds() / len(conf.databases)
+        if QConf.TIMEOUT:
+            # A drain that took long leaves less: the next sweep is never far.
+            elapsed = timedelta(seconds=time.monotonic() - started)
+            seconds = min(seconds, (timedelta(seconds=QConf.TIMEOUT) - TIMEOUT_MARGIN - elapsed).total_seconds())
+        kept = keep_house(database, seconds=seconds)
+        counts.update({f"pruned_{name}": count for name, count in kept.as_dict().items()})
+    return dict(counts)
 
 
 def install_sweep(sender: AppConfig, *, using: str, **_: object) -> None:
@@ -89,6 +103,15 @@ def install_sweep(sender: AppConfig, *, using: str, **_: object) -> None:
     )
 
 
+def read_sweep() -> Sweep | None:
+    """Return how the sweep is scheduled, or None where it is not."""
+    schedules = Schedule.objects.using(router.db_for_read(Schedule)).filter(func=SWEEP)
+    schedule = schedules.exclude(repeats=0).exclude(schedule_type=Schedule.ONCE).order_by("next_run").first()
+    if schedule is None:
+        return None
+    return Sweep(every=schedule.calculate_next_run() - schedule.next_run, next_at=schedule.next_run)
+
+
 def _drain_slice(engine: Engine, *, share: int) -> dict[str, int]:
     """Drain one database for its share of the time, and return the counts."""
     conf = settings.get_conf()
@@ -99,6 +122,7 @@ def _drain_slice(engine: Engine, *, share: int) -> dict[str, int]:
         if not has_place:
             # Whoever has the place finds the question when leaving it.
             wakes.ask(database=engine.database)
+            engine.settle_late()
             return {}
         result = engine.run(slice_length=conf.slice / share, most=most, on_backlog=lambda: wake(engine.database))
     if engine.is_worn_out:
@@ -110,6 +134,9 @@ def _drain_slice(engine: Engine, *, share: int) -> dict[str, int]:
     counts = result.as_dict()
     del counts["is_work_left"]
     return counts
+
+
+DRIVER = Driver(wake=wake, sweep=read_sweep)
 
 
 def _send_drain() -> None:

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 
+from mail_outbox.outbox import suppressing
 from tests.fakes import Provider
 from tests.support import scripted
 
@@ -23,6 +24,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     if database["ENGINE"] == "django.db.backends.sqlite3":
         for suffix in ("-wal", "-shm"):
             Path(database["TEST"]["NAME"] + suffix).unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def no_list_is_known() -> None:
+    """Let each test begin in a process that knows nothing of suppressed addresses, so that enqueue costs what it costs."""
+    suppressing.forget()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
@@ -12,9 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anymail.message import AnymailMessage
 from django.conf import settings as project
 from django.contrib.auth import get_user_model
 from django.core import mail
+from django.core.mail import EmailMessage
 from django.dispatch import Signal
 from django.test import RequestFactory, override_settings
 
@@ -24,10 +27,12 @@ from mail_outbox.conf import Conf, MailerOptions
 from mail_outbox.core.outcomes import Kind
 from mail_outbox.core.states import TRANSITIONS, State, Verb
 from mail_outbox.management.commands import outbox as command
+from tests.support import scripted
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "reference"
+EXPLANATION = ROOT / "docs" / "explanation"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 HAS_DJANGO_MAILERS = hasattr(mail, "mailers")
 
@@ -125,14 +130,34 @@ class TestSettings:
         return eval(expression, {"timedelta": timedelta})  # noqa: S307 (our own page)
 
 
-def test_the_page_has_every_check():
-    sources = "\n".join(map(text_of, (ROOT / "mail_outbox" / "checks").glob("*.py")))
-    numbers = re.findall(r"\berror\(\s*(\d+)", sources)
-    names = re.findall(r"\bwarning\(\s*\"([EW]\d+)\"", sources) + re.findall(r"id=\"mail_outbox\.([EW]\d+)\"", sources)
+class TestChecks:
+    PAGE = REFERENCE / "checks.md"
+    TESTS = sorted((ROOT / "tests" / "shells").glob("test_*checks.py"))
+    IDS = [codes(id_)[0].removeprefix("mail_outbox.") for id_, *_ in rows_of(PAGE, "Id")]
 
-    ids = {f"mail_outbox.E{int(number):03}" for number in numbers} | {f"mail_outbox.{name}" for name in names}
+    def test_the_page_has_every_check(self):
+        sources = "\n".join(map(text_of, (ROOT / "mail_outbox" / "checks").glob("*.py")))
+        numbers = re.findall(r"\berror\(\s*(\d+)", sources)
+        names = re.findall(r"\bwarning\(\s*\"([EW]\d+)\"", sources) + re.findall(
+            r"id=\"mail_outbox\.([EW]\d+)\"", sources
+        )
 
-    assert {codes(id_)[0] for id_, *_ in rows_of(REFERENCE / "checks.md", "Id")} == ids
+        assert set(self.IDS) == {f"E{int(number):03}" for number in numbers} | set(names)
+        assert len(self.IDS) == len(set(self.IDS))
+
+    @pytest.mark.parametrize("id_", IDS)
+    def test_every_check_has_a_test_that_provokes_it_and_one_that_is_fine(self, id_: str):
+        tests = {
+            test.name: ast.unparse(test)
+            for page in self.TESTS
+            for kind in ast.parse(text_of(page)).body
+            if isinstance(kind, ast.ClassDef) and kind.name == f"Test{id_}"
+            for test in kind.body
+            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
+        }
+
+        assert [name for name, body in tests.items() if f"['{id_}']" in body and not name.endswith("_fine")]
+        assert [name for name, body in tests.items() if name.endswith("_fine") and "== []" in body]
 
 
 def test_the_page_has_every_signal_with_its_arguments():
@@ -146,13 +171,58 @@ def test_the_page_has_every_signal_with_its_arguments():
     assert documented == [([name], given) for name, given in zip(names, arguments, strict=True)]
 
 
+class TestLogging:
+    PAGE = REFERENCE / "logging.md"
+    WRITERS = re.compile(r"(logger|entries|attempts)\.(debug|info|warning|error|exception|critical|log)|(self\.)?_log")
+
+    def calls(self) -> Iterator[ast.Call]:
+        """Yield every call that writes to the log."""
+        for path in sorted((ROOT / "mail_outbox").rglob("*.py")):
+            if "getLogger" in text_of(path):
+                calls = [node for node in ast.walk(ast.parse(text_of(path))) if isinstance(node, ast.Call)]
+                yield from (call for call in calls if self.WRITERS.fullmatch(ast.unparse(call.func)))
+
+    def messages(self) -> list[str]:
+        """List the constant messages; a call without one passes on what it was given."""
+        texts = [arg.value for call in self.calls() for arg in call.args if isinstance(arg, ast.Constant)]
+        return [text for text in texts if isinstance(text, str)]
+
+    def test_the_page_has_every_message(self):
+        documented = [codes(message)[0] for message, *_ in rows_of(self.PAGE, "Message")]
+
+        assert sorted(documented) == sorted(set(self.messages()))
+
+    def test_the_page_has_every_logger(self):
+        sources = "\n".join(map(text_of, (ROOT / "mail_outbox").rglob("*.py")))
+
+        documented = {codes(name)[0] for name, *_ in rows_of(self.PAGE, "Logger")}
+        assert documented == set(re.findall(r"getLogger\(\"([\w.]+)\"\)", sources))
+
+    def test_no_message_is_put_together(self):
+        calls = list(self.calls())
+
+        assert len(calls) > 10
+        assert not [
+            ast.unparse(call) for call in calls for arg in call.args if isinstance(arg, ast.JoinedStr | ast.BinOp)
+        ]
+
+
 class TestCommands:
     PAGE = REFERENCE / "commands.md"
 
     def section(self, name: str) -> set[str]:
         """Return the options that the page has for the command."""
-        body = re.split(r"^## ", text_of(self.PAGE).partition(f"## `manage.py {name}`")[2], flags=re.MULTILINE)[0]
+        body = self.body(f"`manage.py {name}`")
+        shared = self.body("Choosing entries")
+        filters, _, caution = shared.partition("and of those that change anything")
+        if "of a choice](#choosing-entries)" in body or "of [a choice](#choosing-entries)" in body:
+            # A list only looks.
+            body += filters if "Takes the filters" in body else filters + caution
         return set(re.findall(r"^\| `(--[a-z-]+)", body, re.MULTILINE))
+
+    def body(self, heading: str) -> str:
+        """Return what stands under the heading."""
+        return re.split(r"^##+ ", text_of(self.PAGE).partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
 
     def verbs(self) -> dict[str, ArgumentParser]:
         parser = command.Command().create_parser("manage.py", "outbox")
@@ -168,6 +238,24 @@ class TestCommands:
     def plain(self) -> ArgumentParser:
         """Return a parser with Django's own options only."""
         return command.BaseCommand().create_parser("manage.py", "plain")
+
+    @pytest.mark.parametrize(
+        "line",
+        sorted(
+            {line for page in PAGES for line in re.findall(r"^    manage.py outbox (.+)$", text_of(page), re.MULTILINE)}
+        ),
+    )
+    def test_every_command_in_the_documentation_is_understood(self, line: str):
+        parser = command.Command().create_parser("manage.py", "outbox")
+
+        assert parser.parse_args(shlex.split(line.replace("…", ""))).verb in self.verbs()
+
+    def test_the_page_has_no_verb_that_is_none(self):
+        assert set(re.findall(r"^### `manage.py outbox ([\w-]+)`", text_of(self.PAGE), re.MULTILINE)) == set(
+            self.verbs()
+        )
+        listed = {verb for cell, *_ in rows_of(self.PAGE, "Verb") for verb in codes(cell)}
+        assert listed == set(self.verbs())
 
     def test_the_page_has_every_option_of_the_demo(self):
         source = text_of(ROOT / "example_project" / "shop" / "management" / "commands" / "demo.py")
@@ -186,22 +274,50 @@ class TestReferences:
         for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text_of(page)):
             file = page.parent / target if target else page
             assert file.exists(), target
-            headings = [
-                title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text_of(file), re.MULTILINE)
-            ]
-            assert not heading or heading in headings, f"{target}#{heading}"
+            if heading:
+                # As GitHub makes anchors: what is neither a letter nor a space nor a hyphen goes.
+                titles = re.findall(r"^#+ (.+)$", text_of(file), re.MULTILINE)
+                anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+                assert heading in anchors, f"{target}#{heading}"
 
     @pytest.mark.parametrize(
-        ("test", "file"), sorted(set(re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", text_of(README)))), ids=str
+        "picture", sorted((ROOT / "docs" / "screenshots").glob("*.png")), ids=lambda path: path.name
     )
-    def test_every_guarantee_names_a_test_that_exists(self, test: str, file: str):
-        assert re.search(rf"^ *def {test}\(", text_of(ROOT / file), re.MULTILINE)
+    def test_every_picture_is_shown_somewhere_and_small(self, picture: Path):
+        assert any(f"screenshots/{picture.name})" in text_of(page) for page in PAGES)
+        assert picture.stat().st_size < 150_000
+
+    @pytest.mark.parametrize(
+        ("page", "test", "file"),
+        sorted(
+            {
+                (page.relative_to(ROOT).as_posix(), test, file)
+                for page in PAGES
+                for test, file in re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", text_of(page))
+            }
+        ),
+        ids=str,
+    )
+    def test_every_test_that_is_named_exists(self, page: str, test: str, file: str):
+        assert re.search(rf"^ *def {test}\(", text_of((ROOT / page).parent / file), re.MULTILINE)
 
     def test_every_guarantee_names_a_test(self):
         guarantees = rows_of(README, "When", "then", "shown by")
 
         assert len(guarantees) >= 5
         assert all("`test_" in shown_by for *_, shown_by in guarantees)
+
+    def test_every_guarantee_on_its_page_names_a_test_or_says_that_there_is_none(self):
+        guarantees = rows_of(EXPLANATION / "guarantees.md", "When", "then", "shown by")
+
+        assert len(guarantees) >= 15
+        assert all("`test_" in shown_by or shown_by.startswith("not tested") for *_, shown_by in guarantees)
+
+    def test_every_fault_names_a_test_or_says_why_there_is_none(self):
+        faults = rows_of(EXPLANATION / "faults.md", "Fault", "must come to", "shown by")
+
+        assert len(faults) >= 70
+        assert all("`test_" in shown_by or len(shown_by.split()) >= 3 for *_, shown_by in faults)
 
     def test_every_verb_in_the_readme_exists(self):
         verbs = [verb for cell, *_ in rows_of(README, "", "") for verb in re.findall(r"`(\w+)\(", cell)]
@@ -245,6 +361,28 @@ class TestReadmeExamples:
         assert response.status_code == 201
         [entry] = outbox.for_object(get_user_model().objects.get())
         assert (entry.state, entry.using, entry.subject) == (State.QUEUED, "mailgun", "Your order")
+
+
+class TestFailoverExamples:
+    @pytest.mark.django_db
+    def test_the_routes_pass_every_check_and_lead_somewhere(self):
+        code = dict(examples(ROOT / "docs" / "how-to" / "failover.md"))
+        namespace: dict[str, Any] = {}
+        for name in ("routes", "choose"):
+            exec(code[name], namespace)  # noqa: S102 (our own page)
+        given = namespace["MAIL_OUTBOX"]
+        # There is no shop here to import it from.
+        given["ROUTES"]["smart"] = namespace["choose"]
+        letter = EmailMessage("Hello", "Text", "shop@example.com", ["jane@example.com"])
+        newsletter = AnymailMessage("News", "Text", "shop@example.com", ["jane@example.com"], tags=["newsletter"])
+
+        with scripted("mailgun", "ses", **given):
+            assert check_settings() == []
+            entries = [outbox.enqueue(letter), outbox.enqueue(letter, using="smart")]
+            entries.append(outbox.enqueue(newsletter, using="smart"))
+
+        assert [entry.route for entry in entries] == ["main", "main", "bulk"]
+        assert [entry.using for entry in entries[:2]] == ["mailgun", "mailgun"]
 
 
 def test_the_readme_has_the_two_commands():

@@ -1,6 +1,6 @@
-"""URLs of the test suite: the admin."""
+"""URLs of the test suite: the admin, and the mailbox for developers."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [path("admin/", admin.site.urls), path("outbox/", include("mail_outbox.urls"))]

@@ -1,18 +1,22 @@
 """The mailers: each can be imported, is named rightly, sends, and does so in bounded time."""
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from django.core import mail
 from django.core.checks import CheckMessage
 from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
+from django.utils.log import AdminEmailHandler
 from django.utils.module_loading import import_string
 
 from mail_outbox import conf as settings
 from mail_outbox.checks.messages import error, warning
 from mail_outbox.conf import Conf
 from mail_outbox.core.errors import did_you_mean
+from mail_outbox.delivery.esps import amazon_ses
 from mail_outbox.delivery.mailers import SMTP, EnqueuesAgain, make_backend
 
 
@@ -20,19 +24,20 @@ def bad_backends() -> Iterator[CheckMessage]:
     """Check that every backend can be imported."""
     for alias, mailer in settings.known_mailers().items():
         try:
-            _backend_of(mailer)
+            backend_of(mailer)
         except (ImportError, AttributeError) as problem:
             hint = f"Correct {_where()}['{alias}']['BACKEND'], or install what it needs."
             yield error(3, f"The backend of mailer '{alias}' cannot be imported: {problem}", hint)
 
 
 def unknown_mailers(conf: Conf) -> Iterator[CheckMessage]:
-    """Check that every alias in the settings is the alias of a mailer."""
-    known = settings.known_mailers()
-    named = [("MAIL_OUTBOX['USING']", conf.using)]
-    named += [("MAIL_OUTBOX['MAILER_OPTIONS']", alias) for alias in conf.mailer_options]
-    named += [(f"{_where()}['{alias}']['OPTIONS']['using']", using) for alias, using in _outboxes()]
-    for where, alias in named:
+    """Check that every alias in the settings is the alias of a mailer, or the name of a route where that will do."""
+    mailers = set(settings.known_mailers())
+    either = mailers | set(conf.routes)
+    named: list[tuple[str, str | None, set[str]]] = [("MAIL_OUTBOX['USING']", conf.using, either)]
+    named += [("MAIL_OUTBOX['MAILER_OPTIONS']", alias, mailers) for alias in conf.mailer_options]
+    named += [(f"{_where()}['{alias}']['OPTIONS']['using']", using, either) for alias, using in _outboxes()]
+    for where, alias, known in named:
         if alias is not None and alias not in known:
             yield error(
                 2, f"{where} names mailer '{alias}', which is not configured.", did_you_mean(alias, known).strip()
@@ -67,15 +72,77 @@ def loops(conf: Conf) -> Iterator[CheckMessage]:
 
 def smtp_timeouts(conf: Conf) -> Iterator[CheckMessage]:
     """Check that every SMTP mailer has a timeout."""
-    for alias in settings.real_mailers():
-        mailer = settings.known_mailers()[alias]
-        kind = _backend_of(mailer)
-        if isinstance(kind, type) and issubclass(kind, SMTPBackend) and not _has_timeout(kind, alias, mailer):
+    for alias, backend in _instances():
+        if isinstance(backend, SMTPBackend) and backend.timeout is None:
             yield warning(
                 "E008",
                 f"Mailer '{alias}' sends over SMTP without a timeout of its own.",
                 f"Set {_where()}['{alias}']['OPTIONS']['timeout'] = 30 (before Django 6.1 EMAIL_TIMEOUT does, too).",
             )
+
+
+def smtp_without_tls(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that no SMTP mailer speaks to another machine in plain text."""
+    for alias, backend in _instances():
+        if isinstance(backend, SMTPBackend) and not (backend.use_tls or backend.use_ssl or _is_here(backend.host)):
+            yield warning(
+                "W011",
+                f"Mailer '{alias}' sends over SMTP without TLS: anybody on the way can read, and change, what it sends.",
+                f"Set {_where()}['{alias}']['OPTIONS']['use_tls'] (or 'use_ssl') to True.",
+            )
+
+
+def repeated_requests(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that no mailer repeats requests by itself."""
+    for alias, backend in _instances():
+        if amazon_ses.repeats(backend):
+            yield error(
+                9,
+                f"Mailer '{alias}' lets boto3 repeat requests: a message whose answer is lost is sent up to three times.",
+                f"Set {_where()}['{alias}']['OPTIONS']['client_params'] to "
+                "{'config': {'retries': {'total_max_attempts': 1}}}: the outbox repeats, and knows when it may.",
+            )
+
+
+def printed_requests(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that no mailer of Anymail's prints what it sends."""
+    for alias, backend in _instances():
+        if getattr(backend, "debug_api_requests", False):
+            yield warning(
+                "W007",
+                f"Mailer '{alias}' prints every message it sends, with its recipients and whatever secrets it holds.",
+                f"Remove DEBUG_API_REQUESTS from ANYMAIL, or 'debug_api_requests' from {_where()}['{alias}']['OPTIONS'].",
+            )
+
+
+def mailed_errors(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that errors are not mailed through the outbox, where the transaction that failed takes them along."""
+    option = "using" if settings.uses_django_mailers() else "email_backend"
+    for handler in _admin_handlers() if settings.has_admins() else ():
+        named = getattr(handler, option, None)
+        backend = named if named and option == "email_backend" else settings.djangos_backend(named)
+        if backend == settings.OUTBOX_BACKEND:
+            sender = "a mailer that sends" if option == "using" else "the dotted name of a backend that sends"
+            yield warning(
+                "W010",
+                "Errors are mailed to ADMINS through the outbox: a rollback takes them along, and a database in trouble, too.",
+                f"Set LOGGING['handlers']['{handler.name or 'mail_admins'}']['{option}'] to {sender}.",
+            )
+
+
+def _admin_handlers() -> list[AdminEmailHandler]:
+    loggers = [logging.root, *(each for each in logging.root.manager.loggerDict.values())]
+    handlers = [handler for each in loggers for handler in getattr(each, "handlers", ())]
+    return [handler for handler in dict.fromkeys(handlers) if isinstance(handler, AdminEmailHandler)]
+
+
+def _is_here(host: str | None) -> bool:
+    if not host or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _where() -> str:
@@ -89,13 +156,13 @@ def _outboxes() -> list[tuple[str, str | None]]:
     return [(alias, mailer.get("OPTIONS", {}).get("using")) for alias, mailer in mailers if alias not in real]
 
 
-def _backend_of(mailer: Mapping[str, Any]) -> Any:
+def backend_of(mailer: Mapping[str, Any]) -> Any:
     """Import the backend's class; None where only Django knows which it is."""
     return import_string(mailer.get("BACKEND", SMTP)) if mailer else None
 
 
 def _enqueues(alias: str, mailer: Mapping[str, Any]) -> bool:
-    kind = _backend_of(mailer)
+    kind = backend_of(mailer)
     if kind is not None:
         return getattr(kind, "enqueues", False)
     try:
@@ -109,10 +176,17 @@ def _enqueues(alias: str, mailer: Mapping[str, Any]) -> bool:
     return False
 
 
-def _has_timeout(kind: type[SMTPBackend], alias: str, mailer: Mapping[str, Any]) -> bool:
-    named = {"alias": alias} if hasattr(mail, "mailers") else {}
-    try:
-        backend = kind(**{**mailer.get("OPTIONS", {}), **named})
-    except Exception:  # noqa: BLE001
-        return True  # options that do not fit are another story, and Django tells it better
-    return backend.timeout is not None
+def _instances() -> Iterator[tuple[str, Any]]:
+    """Make an instance of every mailer over SMTP and of Anymail's; of the others making one may have effects."""
+    for alias in settings.real_mailers():
+        mailer = settings.known_mailers()[alias]
+        kind = backend_of(mailer)
+        if not (isinstance(kind, type) and (issubclass(kind, SMTPBackend) or hasattr(kind, "esp_name"))):
+            continue
+        named = {"alias": alias} if hasattr(mail, "mailers") else {}
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                backend = kind(**{**mailer.get("OPTIONS", {}), **named})
+        except Exception:  # noqa: BLE001, S112
+            continue  # options that do not fit are another story, and Django and Anymail tell it better
+        yield alias, backend

@@ -6,13 +6,16 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Info
+from django.core.files.storage import storages
 from django.db import connections, router
+from django.utils import timezone
 
 from mail_outbox import conf as settings
 from mail_outbox.checks.messages import error, warning
 from mail_outbox.conf import LEASE_MARGIN, Conf
 from mail_outbox.core.errors import did_you_mean
-from mail_outbox.models import OutboxEntry
+from mail_outbox.drain.instances import find_stranger
+from mail_outbox.models import Instance, OutboxEntry
 
 SWEEP = "mail_outbox.tasks.sweep"
 TIMEOUT_MARGIN = timedelta(seconds=5)
@@ -37,6 +40,24 @@ def databases(conf: Conf) -> Iterator[CheckMessage]:
                 f"SQLite database '{alias}' begins its transactions deferred: two workers would fail each other.",
                 f"Set DATABASES['{alias}']['OPTIONS']['transaction_mode'] = 'IMMEDIATE'.",
             )
+
+
+def time_zones(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that moments have a time zone, as all those of the outbox do."""
+    if timezone.now().tzinfo is None:
+        yield error(
+            14,
+            "USE_TZ is False: SQLite and MySQL refuse what the outbox writes, and no other moment can be compared with its own.",
+            "Set USE_TZ = True.",
+        )
+
+
+def storage(conf: Conf) -> Iterator[CheckMessage]:
+    """Check that the storage for attachments is there."""
+    alias, known = conf.attachment_storage, storages.backends
+    if alias is not None and alias not in known:
+        hint = "Add it to STORAGES." + did_you_mean(alias, known)
+        yield error(3, f"MAIL_OUTBOX['ATTACHMENT_STORAGE'] names '{alias}', which is not in STORAGES.", hint)
 
 
 def _is_immediate(database: Mapping[str, Any]) -> bool:
@@ -111,3 +132,14 @@ def schedule_missing(databases: Any) -> Iterator[CheckMessage]:
             "No schedule runs the sweep: retries, scheduled mail and entries of lost workers would wait for chance.",
             f"Run `manage.py migrate`, which creates the schedule, or schedule {SWEEP} every minute.",
         )
+
+
+def strangers(databases: Any) -> Iterator[CheckMessage]:
+    """Check that the databases belong to this deployment, those of them that may be asked."""
+    for database in settings.get_conf().databases:
+        if database not in (databases or ()):
+            continue
+        if Instance._meta.db_table not in connections[database].introspection.table_names():
+            continue  # not migrated yet, so it belongs to nobody
+        if stranger := find_stranger(database=database):
+            yield warning("W013", f"Nothing is sent from database '{database}'.", f"Namely: {stranger}.")

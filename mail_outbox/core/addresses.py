@@ -1,9 +1,13 @@
 """Mailboxes: who is written to, in the one form we compare and search by."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import _header_value_parser as parser
 from email.errors import HeaderParseError
+from email.header import Header
+from email.utils import formataddr
+from functools import lru_cache
 from typing import Literal
 
 import django
@@ -20,7 +24,24 @@ MAX_LENGTH = 320
 MAX_TEXT = 1_000
 """The longest text taken for a mailbox; the parser of the standard library takes quadratic time."""
 
-PARSER_TROUBLE = (HeaderParseError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError)
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*", re.ASCII | re.IGNORECASE)
+"""An address as nearly all are, for which the parser would find what stands there; it takes a hundred times as long."""
+LONGEST_WORD = 75
+"""How long a word in a header may be: RFC 2047's limit for an encoded one."""
+UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+
+PARSER_TROUBLE = (
+    HeaderParseError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    NameError,
+)
 """What the parser of the standard library raises, on purpose and by accident."""
 HARMLESS = {"addr-spec local part with no domain"}
 if django.VERSION < (6, 0):
@@ -40,8 +61,12 @@ class Mailbox:
     address: str
 
 
+# Kept, because the sender is mostly the same in every message.
+@lru_cache(maxsize=256)
 def normalise(address: str) -> str:
     """Reduce `Name <a@B.example>` to `a@b.example`, IDN domains as punycode; what cannot be parsed comes back tidied."""
+    if is_plain(address):
+        return address.lower()
     text = address.replace("\0", "").encode("utf-8", "ignore").decode().strip()
     try:
         spec = _spec(_mailbox(text))
@@ -50,8 +75,11 @@ def normalise(address: str) -> str:
     return spec.lower()[:MAX_LENGTH]
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> str:
     """Take the text as exactly one mailbox that Django's SMTP backend would write to, and return it normalised."""
+    if is_plain(text):
+        return text.lower()
     if "\n" in text or "\r" in text:
         raise InvalidMessage(f"Address {quoted(text)} has a newline in it. Strip it before you use it.")
     try:
@@ -70,6 +98,12 @@ def parse(text: str) -> str:
     return spec.lower()[:MAX_LENGTH]
 
 
+def is_plain(text: str) -> bool:
+    """Tell whether the text is an address and nothing else, in ASCII, without quotes or comments."""
+    # The parser would decode an RFC 2047 encoded word.
+    return len(text) <= MAX_LENGTH and "=?" not in text and PLAIN.fullmatch(text) is not None
+
+
 def mailboxes(message: EmailMessage) -> list[Mailbox]:
     """List everybody the message goes to, to before cc before bcc, each address once per role."""
     found = (
@@ -86,9 +120,30 @@ def address_texts(value: object) -> Iterator[str]:
         yield str(value)
 
 
+def ascii_text(text: str) -> str:
+    """Write the mailbox so that it can stand in any header: one line of ASCII, in words short enough to be folded."""
+    tidy = UNPRINTABLE.sub(" ", text[:MAX_TEXT].encode("utf-8", "ignore").decode()).strip()
+    try:
+        mailbox = _mailbox(tidy)
+        # Decoded, a name may have anything in it once more.
+        name, spec = UNPRINTABLE.sub(" ", mailbox.display_name or "").strip(), _spec(mailbox)
+    except PARSER_TROUBLE:
+        return _encoded(tidy)
+    if not spec.isascii() or len(spec) > MAX_LENGTH:
+        return _encoded(tidy)
+    if name.isascii() and len(name) <= LONGEST_WORD:
+        return formataddr((name, spec))
+    return f"{_encoded(name)} <{spec}>"
+
+
 def quoted(text: str) -> str:
     """Quote a text for an error message, cut where it would drown the rest."""
     return repr(text if len(text) <= 80 else text[:77] + "…")
+
+
+def _encoded(text: str) -> str:
+    """Encode the text after RFC 2047, in words of at most 75 characters with spaces between them."""
+    return " ".join(Header(text, "utf-8", maxlinelen=LONGEST_WORD).encode().split())
 
 
 def _mailbox(text: str) -> parser.Mailbox:

@@ -24,6 +24,18 @@ class UnreadableEnvelope(OutboxError, ValueError):
     """A stored envelope cannot be turned back into a message: a newer version, damaged, or an unknown class."""
 
 
+class UndecryptableContent(UnreadableEnvelope):
+    """A stored content was sealed with a key that is not there, or is not what the key has sealed."""
+
+
+class UnreadableAttachment(UnreadableEnvelope):
+    """The storage does not give the bytes of an attachment; `is_missing` where it says that it has no such file."""
+
+    def __init__(self, text: str, *, is_missing: bool) -> None:
+        super().__init__(text)
+        self.is_missing = is_missing
+
+
 class UnknownMailer(OutboxError, KeyError):
     """No mailer of that name is configured; the error lists the ones that are."""
 
@@ -41,11 +53,15 @@ class NotInTransaction(OutboxError):
 
 
 class InTransaction(OutboxError):
-    """The verb talks to a mailer and would hold the surrounding transaction open over the network."""
+    """The verb goes over the network, or works in small transactions of its own, and one is open around it."""
 
 
 class OutboxPaused(OutboxError):
-    """The mailer is paused, so nothing can be sent now; only send_now says so by raising."""
+    """The mailer is paused, or busy to its limits, so nothing can be sent now; only send_now says so by raising."""
+
+
+class CancelDelivery(OutboxError):
+    """Raised by an interceptor: the message must not go, and why; its entry is cancelled with that reason."""
 
 
 class WrongState(OutboxError, ValueError):

@@ -37,13 +37,20 @@ class Verb(StrEnum):
     HOLD = "hold"
     RELEASE = "release"
     RETRY = "retry"
+    RESCHEDULE = "reschedule"
+    MARK_SENT = "mark sent"
     LATE_SUCCESS = "late success"
     SET_ASIDE = "set aside"
+    QUARANTINE = "quarantine"
+    ERASE = "erase"
 
 
 WAITING = frozenset({State.SCHEDULED, State.QUEUED})
 UNFINISHED = frozenset({State.SCHEDULED, State.QUEUED, State.SENDING})
 FINISHED = frozenset(State) - UNFINISHED
+MOVABLE = WAITING | {State.HELD}
+OVER = FINISHED - {State.HELD}
+"""Sent or dead: nobody needs the content any more, unless to send it again."""
 RETRYABLE = frozenset({State.FAILED, State.HELD, State.EXPIRED, State.CANCELLED})
 
 TRANSITIONS: dict[Verb, dict[State | None, frozenset[State]]] = {
@@ -59,7 +66,11 @@ TRANSITIONS: dict[Verb, dict[State | None, frozenset[State]]] = {
     Verb.HOLD: {state: frozenset({State.HELD}) for state in WAITING},
     Verb.RELEASE: {State.HELD: frozenset({State.QUEUED})},
     Verb.RETRY: {state: frozenset({State.QUEUED}) for state in RETRYABLE},
+    Verb.RESCHEDULE: {state: frozenset({State.SCHEDULED}) for state in MOVABLE},
+    Verb.MARK_SENT: {State.HELD: frozenset({State.SENT})},
     Verb.LATE_SUCCESS: {state: frozenset({State.SENT}) for state in State if state is not State.SENT},
+    Verb.QUARANTINE: {state: frozenset({State.HELD}) for state in UNFINISHED},
+    Verb.ERASE: {state: frozenset({State.CANCELLED}) for state in (*WAITING, State.HELD)},
     Verb.SET_ASIDE: {state: frozenset({State.HELD}) for state in (State.QUEUED, State.SENDING)},
 }
 """Every change of state there is, by verb: from which state to which ones. None is an entry that is not there yet."""

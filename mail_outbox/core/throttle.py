@@ -4,15 +4,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mail_outbox.core.outcomes import Kind, Outcome, Throttled
+from mail_outbox.core.outcomes import Kind, Outcome, Throttled, Transient
 
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(hours=1)
 FIRST_BREAK = timedelta(seconds=30)
 LONGEST_BREAK = timedelta(minutes=15)
+FULL_SPEED_AFTER = timedelta(minutes=10)
+"""How long a mailer takes at the most from its slowest to its full speed."""
+SLOWEST = 1 / 64
+"""The part of its speed that a mailer is left with however often it is throttled."""
 
 REACHED = frozenset({Kind.SENT, Kind.PARTIAL, Kind.PERMANENT, Kind.CANCELLED})
 """Outcomes that prove the mailer works: it took the message, or judged it."""
+
+HANGS = frozenset({"timeout", "deadline"})
+"""The codes of a mailer's trouble that shows only in that nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,34 @@ def trouble_in(outcomes: Iterable[Outcome]) -> Trouble | None:
     """Return the trouble the mailer is in after these outcomes, or None; a plain fault outweighs a request to slow down."""
     found: Trouble | None = None
     for outcome in outcomes:
-        if outcome.kind is Kind.MAILER:
+        if outcome.kind is Kind.MAILER or (isinstance(outcome, Transient) and outcome.is_in_a_row):
             return Trouble(outcome)
         if outcome.kind is Kind.THROTTLED:
             found = Trouble(outcome)
     return found
 
 
+def is_hang(outcome: Outcome) -> bool:
+    """Tell whether a connection to the mailer did not come about in time; others may work all the same."""
+    return outcome.kind is Kind.MAILER and outcome.code in HANGS
+
+
 def room_after_recovery(concurrency: int, since: timedelta) -> int:
     """Return how many senders may be busy this long after a mailer recovered: 1, doubling every second."""
     seconds = max(int(since.total_seconds()), 0)
     return concurrency if seconds > concurrency.bit_length() else min(concurrency, 2**seconds)
+
+
+def slowed(allowance: float) -> float:
+    """Return the part of its speed that is left to a mailer once it has been throttled: half."""
+    return max(allowance / 2, SLOWEST)
+
+
+def allowance_after(allowance: float, since: timedelta) -> float:
+    """Return the part of its speed that a mailer may use this long after it was slowed down; it grows evenly with time."""
+    return min(1.0, allowance + max(since, timedelta(0)) / FULL_SPEED_AFTER)
+
+
+def senders_allowed(concurrency: int, allowance: float) -> int:
+    """Return how many senders a mailer without a rate may use at this part of its speed: at least one."""
+    return max(1, int(concurrency * allowance))

@@ -1,16 +1,18 @@
 """What is refused at enqueue, where the caller still is."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from email.message import Message
+from typing import NamedTuple
 
 from django.core.mail import EmailMessage
 from django.utils.functional import Promise
 
 from mail_outbox.core.addresses import ROLES, address_texts, parse, quoted
+from mail_outbox.core.envelope.streams import Stream
 from mail_outbox.core.envelope.text import flaw
 from mail_outbox.core.errors import InvalidMessage
 
@@ -51,8 +53,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One thing inside a message: its body, an alternative or an attachment, and how an error names it."""
 
     where: str
@@ -66,34 +67,42 @@ def check_message(message: EmailMessage, *, limits: Limits = DEFAULT_LIMITS, str
 
     Without `strict`, for the drop-in backend: only where Django raises, too, or where no database can store the text.
     """
+    if not isinstance(message, EmailMessage):
+        raise InvalidMessage(
+            f"Expected an EmailMessage, not {type(message).__name__}; several at once take enqueue_many."
+        )
+    pieces = list(_pieces(message))
     try:
-        _check_texts(message)
+        _check_texts(message, pieces)
         if strict:
             _check_addresses(message, limits)
             _check_headers(message, limits)
-            _check_pieces(message, limits)
+            _check_pieces(message, pieces, limits)
     except RecursionError:
         raise InvalidMessage("The message is attached to itself. Attach a copy.") from None
 
 
-def _check_texts(message: EmailMessage, *, within: str = "") -> None:
-    for what, text in _lines(message):
+def _check_texts(message: EmailMessage, pieces: Sequence[Piece], *, within: str = "") -> None:
+    for what, about, text in _lines(message, pieces):
         if "\n" in text or "\r" in text:
-            raise InvalidMessage(f"{within}{what} has a newline in it: {quoted(text)}. Make it one line.")
-        _check_storable(f"{within}{what}", text)
-    for piece in _pieces(message):
+            raise InvalidMessage(
+                f"{within}{_named(what, about)} has a newline in it: {quoted(text)}. Make it one line."
+            )
+        if problem := flaw(text):
+            raise _unstorable(f"{within}{_named(what, about)}", problem)
+    for piece in pieces:
         where = f"{within}{piece.where}"
         if _is_text(piece.content):
-            _check_storable(where, str(piece.content))
+            if problem := flaw(str(piece.content)):
+                raise _unstorable(where, problem)
         elif isinstance(piece.content, EmailMessage):
-            _check_texts(piece.content, within=f"In {where}: ")
+            _check_texts(piece.content, list(_pieces(piece.content)), within=f"In {where}: ")
         elif isinstance(piece.content, Message) and not piece.mimetype:
             _check_part(where, piece.content)
 
 
-def _check_storable(what: str, text: str) -> None:
-    if problem := flaw(text):
-        raise InvalidMessage(f"{what} contains {problem}, which no database stores. Remove it.")
+def _unstorable(what: str, problem: str) -> InvalidMessage:
+    return InvalidMessage(f"{what} contains {problem}, which no database stores. Remove it.")
 
 
 def _check_part(where: str, part: Message) -> None:
@@ -171,16 +180,19 @@ def _check_header_name(name: str, limits: Limits) -> None:
             raise InvalidMessage(f"Header {quoted(name)} cannot be set through headers. {instead}")
 
 
-def _check_pieces(message: EmailMessage, limits: Limits) -> None:
-    for piece in _pieces(message):
+def _check_pieces(message: EmailMessage, pieces: Sequence[Piece], limits: Limits) -> None:
+    size = 0
+    for piece in pieces:
         if piece.where == "body":
             if piece.content is not None or not _has_template(message):
                 _check_text("body", piece.content)
         elif not isinstance(piece.content, Message) or piece.mimetype is not None:
             _check_mimetype(piece)
+        own_size = _size(piece)
+        size += own_size
         if not piece.where.startswith("attachments") and _is_text(piece.content):
-            _check_size(piece.where, _size(piece), limits.body_bytes)
-    _check_size("The message", sum(map(_size, _pieces(message))), limits.message_bytes)
+            _check_size(piece.where, own_size, limits.body_bytes)
+    _check_size("The message", size, limits.message_bytes)
 
 
 def _check_mimetype(piece: Piece) -> None:
@@ -207,20 +219,36 @@ def _check_size(where: str, size: int, limit: int) -> None:
         )
 
 
-def _lines(message: EmailMessage) -> Iterator[tuple[str, str]]:
-    """Yield every text that has to be one line, with the name an error gives it."""
-    for name in ("subject", "from_email"):
-        yield name, str(getattr(message, name))
+def _lines(message: EmailMessage, pieces: Sequence[Piece]) -> Iterator[tuple[str, object, str]]:
+    """Yield every text that has to be one line, with what names it: a name, and what it is the name of."""
+    # To put it into words would take longer than all the rest, and nobody reads it.
+    yield "subject", None, str(message.subject)
+    yield "from_email", None, str(message.from_email)
     for name in (*ROLES, "reply_to"):
-        for index, text in enumerate(address_texts(getattr(message, name, None))):
-            yield f"{name}[{index}]", text
+        addresses = getattr(message, name, None)
+        if addresses:
+            for index, text in enumerate(address_texts(addresses)):
+                yield name, index, text
     headers = message.extra_headers
     for name, value in headers.items() if isinstance(headers, dict) else ():
-        yield f"The name of header {quoted(str(name))}", str(name)
-        yield f"Header {quoted(str(name))}", str(value)
-    for piece in _pieces(message):
-        yield f"The filename of {piece.where}", str(piece.filename)
-        yield f"The mimetype of {piece.where}", str(piece.mimetype)
+        yield "The name of header", str(name), str(name)
+        yield "Header", str(name), str(value)
+    for piece in pieces:
+        if piece.filename is not None:
+            yield "The filename of", piece, str(piece.filename)
+        if piece.mimetype is not None:
+            yield "The mimetype of", piece, str(piece.mimetype)
+
+
+def _named(what: str, about: object) -> str:
+    match about:
+        case None:
+            return what
+        case int():
+            return f"{what}[{about}]"
+        case Piece():
+            return f"{what} {about.where}"
+    return f"{what} {quoted(str(about))}"
 
 
 def _pieces(message: EmailMessage) -> Iterator[Piece]:
@@ -240,9 +268,12 @@ def _pieces(message: EmailMessage) -> Iterator[Piece]:
 def _size(piece: Piece) -> int:
     match piece.content:
         case str() | Promise() as text:
-            return len(str(text).encode())
+            text = str(text)
+            return len(text) if text.isascii() else len(text.encode())
         case bytes() | bytearray() | memoryview() as content:
             return len(content)
+        case Stream() as stream:
+            return stream.size
         case EmailMessage() as message:
             return sum(map(_size, _pieces(message)))
         case Message() as part:
@@ -251,7 +282,7 @@ def _size(piece: Piece) -> int:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str | Promise)
+    return type(value) is str or isinstance(value, str | Promise)
 
 
 def _has_template(message: EmailMessage) -> bool:

@@ -8,8 +8,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from requests import Response
-
+from mail_outbox.core.loaded import loaded
 from mail_outbox.core.outcomes import (
     Ambiguous,
     Kind,
@@ -19,7 +18,8 @@ from mail_outbox.core.outcomes import (
     Throttled,
     Transient,
 )
-from mail_outbox.delivery import esps
+from mail_outbox.delivery import patterns
+from mail_outbox.delivery.esps import Provider
 from mail_outbox.delivery.text import clean
 
 THROTTLED = frozenset({420, 429})
@@ -54,7 +54,7 @@ class Answer:
 def answer_of(response: Any, *, status: object = None) -> Answer | None:
     """Return the answer in a common form, or None if there is none."""
     match response:
-        case Response():
+        case _ if isinstance(response, loaded("requests", "Response")):
             body = response.content[:4096].decode(errors="replace")
             return Answer(
                 status=response.status_code,
@@ -69,30 +69,40 @@ def answer_of(response: Any, *, status: object = None) -> Answer | None:
 
 def _botocores(response: dict[str, Any]) -> Answer:
     about, error = response["ResponseMetadata"], response.get("Error", {})
+    results = response.get("BulkEmailEntryResults", [])
+    statuses = {result.get("Status", "") for result in results}
+    if len(statuses) == 1 and "SUCCESS" not in statuses:
+        error = {"Code": statuses.pop(), "Message": results[0].get("Error", "")}
+    code = str(error.get("Code", ""))
     return Answer(
         status=about["HTTPStatusCode"],
         body=str(error.get("Message", "")),
-        code=str(error.get("Code", "")),
+        code=code,
         headers={str(name): str(value) for name, value in about.get("HTTPHeaders", {}).items()},
-        is_json=True,
+        # To somebody else's page botocore gives the status for a code.
+        is_json=not code.isdigit(),
     )
 
 
-def read(answer: Answer, *, esp: str) -> Outcome | None:
+def read(answer: Answer, *, provider: Provider) -> Outcome | None:
     """Return what the answer alone comes to; None when it says yes, and the statuses of the recipients decide."""
-    rule = esps.refine(esp, answer.status, answer.body)
-    kind = rule.kind if rule else esps.SES.get(answer.code) or kind_of(answer)
-    wait = rule.wait if rule else esps.SES_WAITS.get(answer.code)
+    rule = provider.rule_for(status=answer.status, code=answer.code, body=answer.body)
+    kind = rule.kind if rule else kind_of(answer)
     code, text = answer.code or str(answer.status), clean(answer.body)
     match kind:
         case Kind.THROTTLED:
-            return Throttled(code=code, text=text, retry_after=retry_after(answer.headers) or wait)
+            # Of a quota that is used up, the headers often tell only the time that the next request may come.
+            waits = [wait for wait in (retry_after(answer.headers), rule and rule.wait) if wait]
+            return Throttled(code=code, text=text, retry_after=max(waits, default=None))
         case Kind.TRANSIENT:
-            return Transient(code=code, text=text, not_before=retry_after(answer.headers, names=RETRY_AFTER[:1]))
+            # Not a 409: the first request with this key may still be under way, and only this provider knows it.
+            is_mailers = answer.status >= 500 or (rule is not None and rule.is_mailers)
+            wait = retry_after(answer.headers, names=RETRY_AFTER[:1])
+            return Transient(code=code, text=text, not_before=wait, is_mailers=is_mailers)
         case Kind.MAILER:
             return MailerTrouble(code=code, text=text)
         case Kind.PERMANENT:
-            return Permanent(code=code, text=text)
+            return Permanent(code=code, text=text, pattern=patterns.of_answer(answer.status, answer.code, answer.body))
         case Kind.AMBIGUOUS:
             return Ambiguous(code=code, text=text)
     return None

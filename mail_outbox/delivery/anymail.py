@@ -2,6 +2,7 @@
 
 import functools
 import ssl
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,12 +15,15 @@ from django.core.mail import EmailMessage
 
 from mail_outbox.core.addresses import normalise
 from mail_outbox.core.outcomes import Ambiguous, MailerTrouble, Outcome, Partial, Permanent, Refusal, Sent, Transient
-from mail_outbox.delivery import answers, esps, http
+from mail_outbox.delivery import answers, http
 from mail_outbox.delivery.classify import building_failed, chain, describe, opening_failed, returned, trouble
+from mail_outbox.delivery.esps import Provider, provider_of
 from mail_outbox.delivery.text import LONGEST, clean, storable
 from mail_outbox.delivery.trace import Phase, Trace
 
 ACCEPTED = frozenset({"queued", "sent", "unknown"})
+REFUSED = frozenset({"rejected", "invalid"})
+"""What a provider says of a recipient; "failed" may be said of all because of the message."""
 NOT_CONNECTED = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
@@ -37,8 +41,7 @@ def instrument(backend: AnymailBaseBackend, trace: Trace) -> None:
 
 
 def _post(post: Any, trace: Trace, payload: object, message: EmailMessage) -> Any:
-    trace.patience(1)  # the last look at the deadline
-    trace.phase = Phase.HANDED
+    trace.hand_over(Phase.HANDED)
     response = post(payload, message)
     trace.phase, trace.response = Phase.ANSWERED, response
     return response
@@ -48,11 +51,13 @@ def judge(
     message: EmailMessage, trace: Trace, *, esp: str, result: object = None, error: Exception | None = None
 ) -> Outcome:
     """Return the outcome of the attempt, which raised the error or returned the result."""
+    provider = provider_of(esp)
     answer = answers.answer_of(trace.response)
     if trace.phase is Phase.HANDED:
         answer = answers.answer_of(getattr(error, "response", None), status=getattr(error, "status_code", None))
-    if trace.phase is Phase.ANSWERED or answer is not None:
-        return _answered(message, answer, esp=esp, error=error)
+        trace.phase = Phase.HANDED if answer is None else Phase.ANSWERED
+    if trace.phase is Phase.ANSWERED:
+        return _answered(message, answer, provider=provider, error=error)
     if error is None:
         return returned(result)
     match trace.phase:
@@ -61,25 +66,38 @@ def judge(
         case Phase.OPEN:
             return opening_failed(error)
         case Phase.HANDED:
-            return _handed_over(error)
+            return _handed_over(error, provider=provider)
     return Ambiguous(code=trouble(error), text=describe(error))
 
 
-def _answered(message: EmailMessage, answer: answers.Answer | None, *, esp: str, error: Exception | None) -> Outcome:
+def is_taken(message: EmailMessage, trace: Trace) -> bool:
+    """Tell whether the provider has said yes, to the request or to a recipient."""
+    answer = answers.answer_of(trace.response)
+    is_yes = answer is not None and answer.is_success
+    return is_yes or any(status in ("queued", "sent") for status in _statuses(message).values())
+
+
+def _answered(
+    message: EmailMessage, answer: answers.Answer | None, *, provider: Provider, error: Exception | None
+) -> Outcome:
     statuses = _statuses(message)
+    suppresses = provider.means_addresses(answer.body if answer else "")
     refused = {
-        normalise(address): Refusal(code=str(status), text="", for_good=True)
+        normalise(address): Refusal(
+            code=str(status), text="", for_good=True, suppresses=suppresses and status in REFUSED
+        )
         for address, status in statuses.items()
         if status not in ACCEPTED
     }
-    outcome = answers.read(answer, esp=esp) if answer else None
+    outcome = answers.read(answer, provider=provider) if answer else None
     if outcome is None:
         outcome = _by_statuses(statuses, refused, answer, error, is_parsed=_is_parsed(message))
     elif any(status in ("queued", "sent") for status in statuses.values()):
         # Mailjet answers 400 to a batch of which it has taken a part.
         outcome = Partial(code=outcome.code, text=outcome.text, refused=refused)
     elif isinstance(outcome, Permanent):
-        outcome = replace(outcome, refused=refused)
+        is_about_them = not REFUSED.isdisjoint(statuses.values())
+        outcome = replace(outcome, refused=refused, pattern="" if is_about_them else outcome.pattern)
     return replace(outcome, provider_message_id=_message_id(message))
 
 
@@ -105,15 +123,22 @@ def _by_statuses(
     return Permanent(code="refused", text=text, refused=refused)
 
 
-def _handed_over(error: Exception) -> Outcome:
+def _handed_over(error: Exception, *, provider: Provider) -> Outcome:
     """Judge an error of a library whose connections we cannot watch: unknown, unless its type is a proof."""
     causes = list(chain(error))
     names = {type(cause).__name__ for cause in causes}
-    if isinstance(error, BEFORE_THE_POST) or "ParamValidationError" in names:
+    if isinstance(error, BEFORE_THE_POST) or names & provider.not_built:
         return building_failed(error)
-    if any(isinstance(cause, NOT_CONNECTED) for cause in causes) or names & esps.BOTO_NOT_SENT:
+    is_proven = any(isinstance(cause, NOT_CONNECTED) or _is_handshakes(cause) for cause in causes)
+    if is_proven or names & provider.not_sent:
         return MailerTrouble(code=trouble(error), text=describe(error))
     return Ambiguous(code=trouble(error), text=describe(error))
+
+
+def _is_handshakes(cause: BaseException) -> bool:
+    """Tell whether TLS failed before anything could be sent through it: it may as well fail under the answer."""
+    frames = (frame for frame, _ in traceback.walk_tb(cause.__traceback__))
+    return isinstance(cause, ssl.SSLError) and any(frame.f_code.co_name == "do_handshake" for frame in frames)
 
 
 def _statuses(message: EmailMessage) -> dict[str, str | None]:

@@ -5,14 +5,15 @@ import logging
 import smtplib
 from typing import Generic, TypeVar
 
-from anymail.backends.base import AnymailBaseBackend
 from django.core.mail import EmailMessage
+from django.core.mail.backends import smtp as django_smtp
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
 
 from mail_outbox.core.outcomes import Outcome
-from mail_outbox.delivery import anymail, classify, http, smtp
-from mail_outbox.delivery.trace import Phase, Trace
+from mail_outbox.delivery import classifiers, classify, mime, smtp
+from mail_outbox.delivery.esps import is_anymails
+from mail_outbox.delivery.trace import DeadlinePassed, Phase, Trace
 
 logger = logging.getLogger("mail_outbox.delivery")
 _warned_about: set[type] = set()
@@ -26,10 +27,22 @@ class Carrier(Generic[Backend]):
     builds_mime = False
     """Whether it is certain to ask for the message as MIME, which can then be built before it is opened."""
     starts_in = Phase.HANDED
+    looks_inside = False
+    """Whether it is known how far a message got, so that the number returned tells nothing more."""
 
     def __init__(self, backend: Backend, trace: Trace) -> None:
         self.backend, self.trace = backend, trace
         self.kind = type(backend)
+
+    @property
+    def asks_for_bytes_only(self) -> bool:
+        """Tell whether it is certain to ask nothing of the MIME message but its bytes."""
+        return False
+
+    @property
+    def proof(self) -> str:
+        """Say what it proves that the mailer opens, and what only a message can show."""
+        return "its backend opens, and only a message shows what that is worth"
 
     def open(self) -> None:
         """Open the connection, ready to be watched; raises what the mailer raises."""
@@ -41,13 +54,25 @@ class Carrier(Generic[Backend]):
 
     def send(self, message: EmailMessage) -> tuple[Outcome, Exception | None]:
         """Hand the message over, alone; return what came of it, and what was raised."""
-        result = None
-        self.trace.phase = self.starts_in
+        try:
+            self.trace.hand_over(self.starts_in)
+        except DeadlinePassed:
+            return classify.TOO_LATE, None
         try:
             result = self.backend.send_messages([message])
         except Exception as error:  # noqa: BLE001 - judged by how far it got, then by its type
-            return self.failed(message, error), error
-        return self.returned(message, result), None
+            return self.said(message, error=error) or self.failed(message, error), error
+        return self.said(message, result=result) or self.returned(message, result), None
+
+    def said(self, message: EmailMessage, *, error: Exception | None = None, result: object = None) -> Outcome | None:
+        """Return what the project's classifiers say, where they know more than we do."""
+        if (error is None and self.looks_inside) or self.may_have_gone(message):
+            return None
+        return classifiers.ask(error, mailer=self.trace.mailer, backend=self.backend, result=result)
+
+    def may_have_gone(self, message: EmailMessage) -> bool:
+        """Tell whether the message has provably left and nobody has said no: a classifier knows no better."""
+        return False
 
     def failed(self, message: EmailMessage, error: Exception) -> Outcome:
         """Judge what was raised."""
@@ -86,16 +111,34 @@ class SMTPCarrier(Carrier[SMTPBackend]):
 
     builds_mime = True
 
+    @property
+    def asks_for_bytes_only(self) -> bool:
+        """Tell whether it sends as Django's own does: a descendant may sign the message, or look into it."""
+        methods = [getattr(self.backend, name, None) for name in ("send_messages", "_send")]
+        return all(mime.is_djangos_own(method, django_smtp) for method in methods)
+
+    @property
+    def proof(self) -> str:
+        """Say that the server answers, and whether it knows us: Django's backend logs in where it has a name and a password."""
+        if self.backend.username and self.backend.password:
+            return "the server has accepted the login; whether it takes the sender, only a message shows"
+        return "the server answers, without a login; whether it takes our mail, only a message shows"
+
     def open(self) -> None:
         """Connect, with a connection that keeps the trace."""
         smtp.instrument(self.backend, self.trace)
         self.backend.open()
-        is_tracked = smtp.adopt(self.backend, self.trace)
-        self.starts_in = Phase.IDLE if is_tracked else Phase.HANDED
+        self.looks_inside = smtp.adopt(self.backend, self.trace)
+        self.starts_in = Phase.IDLE if self.looks_inside else Phase.HANDED
 
     def is_alive(self) -> bool:
         """Look whether the server has closed the connection or announced that it will."""
         return self.starts_in is Phase.HANDED or smtp.is_alive(self.backend)
+
+    def may_have_gone(self, message: EmailMessage) -> bool:
+        """Say yes from the final dot on, unless the server's answer to it is a no."""
+        is_no = self.trace.reply is not None and 400 <= self.trace.reply[0] <= 599
+        return self.trace.accepted > 0 or (self.trace.phase in (Phase.DOT, Phase.REPLIED) and not is_no)
 
     def failed(self, message: EmailMessage, error: Exception) -> Outcome:
         """Judge by the phase."""
@@ -133,41 +176,11 @@ class SMTPCarrier(Carrier[SMTPBackend]):
         super().drop()
 
 
-class AnymailCarrier(Carrier[AnymailBaseBackend]):
-    """Any backend of Anymail's."""
-
-    starts_in = Phase.BUILD
-
-    def open(self) -> None:
-        """Open the session, and have it keep the trace."""
-        self.backend.open()
-        anymail.instrument(self.backend, self.trace)
-        self.timeout = getattr(self.backend, "timeout", None)
-
-    def send(self, message: EmailMessage) -> tuple[Outcome, Exception | None]:
-        """Post the message, never waiting longer than the attempt may take."""
-        if hasattr(self.backend, "timeout"):
-            self.backend.timeout = http.timeouts(self.timeout, self.trace)
-        return super().send(message)
-
-    def failed(self, message: EmailMessage, error: Exception) -> Outcome:
-        """Judge by the answer and the statuses, if there are any."""
-        return anymail.judge(message, self.trace, esp=self.backend.esp_name, error=error)
-
-    def returned(self, message: EmailMessage, result: object) -> Outcome:
-        """Judge by the answer and the statuses: the number returned says nothing."""
-        return anymail.judge(message, self.trace, esp=self.backend.esp_name, result=result)
-
-    def may_stay_open(self, error: Exception | None) -> bool:
-        """Keep the session if the provider answered, or was not asked."""
-        return self.trace.phase in (Phase.BUILD, Phase.ANSWERED)
-
-
 def carrier_of(backend: BaseEmailBackend, trace: Trace) -> Carrier:
     """Return what knows how to handle the mailer."""
-    match backend:
-        case AnymailBaseBackend():
-            return AnymailCarrier(backend, trace)
-        case SMTPBackend():
-            return SMTPCarrier(backend, trace)
-    return Carrier(backend, trace)
+    if is_anymails(backend):
+        # Not before: it loads requests, 5 MB that a worker which sends over SMTP never needs.
+        from mail_outbox.delivery.anymail_carrier import AnymailCarrier
+
+        return AnymailCarrier(backend, trace)
+    return SMTPCarrier(backend, trace) if isinstance(backend, SMTPBackend) else Carrier(backend, trace)

@@ -3,14 +3,13 @@
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from anymail.exceptions import AnymailCancelSend
 from django.core.exceptions import ImproperlyConfigured
-from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
 
+from mail_outbox.core.loaded import loaded
 from mail_outbox.core.outcomes import (
     Ambiguous,
     Cancelled,
@@ -21,20 +20,23 @@ from mail_outbox.core.outcomes import (
     Sent,
     Transient,
 )
-from mail_outbox.delivery import smtp_codes
+from mail_outbox.delivery import patterns, smtp_codes
 from mail_outbox.delivery.text import clean
 from mail_outbox.delivery.trace import DeadlinePassed, Phase, Trace
 
 TOO_LATE = Transient(code="deadline", text="The deadline passed before the message was handed over.")
+STUCK = Transient(code="stuck", text="The sender was stuck before the message was handed over.", is_mailers=True)
 IN_PARTS = Ambiguous(code="in parts", text="The mailer sent the message in several parts; some went out, one failed.")
 CANCELLED = Cancelled(code="cancelled by the mailer")
+MISCONFIGURED = ("InvalidHeader", "InvalidSchema", "InvalidURL", "MissingSchema")
+"""What requests raises where it is given something that cannot be asked."""
 
 
 def building_failed(error: Exception) -> Outcome:
     """Return the outcome of a message that could not be built: nothing was sent."""
     if isinstance(error, DeadlinePassed):
         return TOO_LATE
-    if isinstance(error, AnymailCancelSend):
+    if _is_cancelled(error):
         return CANCELLED
     if isinstance(error, ImproperlyConfigured):
         return making_failed(error)
@@ -50,14 +52,32 @@ def making_failed(error: Exception) -> Outcome:
     return MailerTrouble(code="configuration", text=describe(error))
 
 
-def opening_failed(error: Exception) -> Outcome:
-    """Return the outcome of a mailer that could not be opened: nothing was sent."""
+def opening_failed(error: Exception, objections: Sequence[smtp_codes.Reply] = ()) -> Outcome:
+    """Return the outcome of a mailer that could not be opened: nothing was sent.
+
+    Over SMTP the objections are what the server said no to before.
+    """
+    is_goodbye = isinstance(error, smtplib.SMTPServerDisconnected) or getattr(error, "smtp_code", None) == 421
+    if is_goodbye and (said := smtp_codes.parting_words(objections)):
+        return said
     match error:
         case smtplib.SMTPResponseException() if isinstance(error.smtp_error, bytes) and error.smtp_code >= 400:
-            return smtp_codes.read((error.smtp_code, error.smtp_error), refusal=MailerTrouble)
+            return _mailers(smtp_codes.read((error.smtp_code, error.smtp_error), refusal=MailerTrouble))
         case DeadlinePassed() | smtplib.SMTPException() | OSError():
             return MailerTrouble(code=trouble(error), text=describe(error))
     return making_failed(error)
+
+
+def stuck(trace: Trace) -> Outcome | None:
+    """Return the outcome of an attempt that does not come back; None while it may still send, or where it may have.
+
+    Any thread may ask: past its deadline an attempt that has not come to the point of no return never will.
+    """
+    if trace.left() > 0:  # first, because the phase goes on meanwhile
+        return None
+    is_before = trace.phase in (Phase.OPEN, Phase.ENVELOPE, Phase.DATA, Phase.BODY)
+    is_first = not trace.accepted and trace.response is None
+    return STUCK if is_before and is_first else None
 
 
 def smtp_failed(error: Exception, trace: Trace) -> Outcome:
@@ -67,12 +87,12 @@ def smtp_failed(error: Exception, trace: Trace) -> Outcome:
     if trace.accepted:
         return IN_PARTS
     if trace.phase is Phase.IDLE and isinstance(error, smtplib.SMTPException):
-        return opening_failed(error)  # a descendant that logs in when it sends
+        return opening_failed(error, trace.objections)  # a descendant that logs in when it sends
     match trace.phase:
         case Phase.DOT | Phase.REPLIED:
             return _with_refusals(_after_the_dot(error, trace), trace)
         case Phase.ENVELOPE | Phase.DATA | Phase.BODY:
-            return _with_refusals(_before_the_dot(error), trace)
+            return _with_refusals(_before_the_dot(error, trace), trace)
     return building_failed(error)
 
 
@@ -99,18 +119,24 @@ def smtp_accepted(trace: Trace) -> Outcome:
 
 def foreign_failed(error: Exception, trace: Trace) -> Outcome:
     """Return the outcome of a mailer that we cannot look into and that raised: unknown, unless the type is a proof."""
-    if error is trace.build_error or isinstance(error, AnymailCancelSend):
+    if error is trace.build_error or _is_cancelled(error):
         return building_failed(error)
     match error:
         case smtplib.SMTPRecipientsRefused():
             return smtp_codes.read_refused(error.recipients)
-        case smtplib.SMTPSenderRefused() | smtplib.SMTPDataError() if is_refusal(error):
+        case smtplib.SMTPSenderRefused() if is_refusal(error):
+            return _sender_refused(error)
+        case smtplib.SMTPDataError() if is_refusal(error):
             return smtp_codes.read((error.smtp_code, error.smtp_error))  # type: ignore[arg-type]
         case smtplib.SMTPConnectError() | smtplib.SMTPAuthenticationError() | smtplib.SMTPHeloError():
             return opening_failed(error)
         case ConnectionRefusedError() | socket.gaierror() | ssl.SSLCertVerificationError() | ImproperlyConfigured():
             return opening_failed(error)
     return Ambiguous(code=trouble(error), text=describe(error))
+
+
+def _is_cancelled(error: Exception) -> bool:
+    return isinstance(error, loaded("anymail.exceptions", "AnymailCancelSend"))
 
 
 def is_refusal(error: BaseException | None) -> bool:
@@ -138,7 +164,7 @@ def trouble(error: BaseException) -> str:
     causes = list(chain(error))
     words: dict[str, Any] = {
         "deadline": DeadlinePassed,
-        "configuration": (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema),
+        "configuration": tuple(loaded("requests.exceptions", name) for name in MISCONFIGURED),
         "tls": ssl.SSLError,
         "timeout": TimeoutError,
         "dns": socket.gaierror,
@@ -166,7 +192,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def describe(error: BaseException) -> str:
     """Return the exception in one short line, without addresses."""
-    if any(isinstance(cause, InvalidHeader) for cause in chain(error)):
+    if any(isinstance(cause, loaded("requests.exceptions", "InvalidHeader")) for cause in chain(error)):
         return "InvalidHeader: the key has a character that no HTTP header can have."  # requests would quote the key
     return clean(f"{type(error).__name__}: {error}")
 
@@ -182,23 +208,41 @@ def _after_the_dot(error: Exception | None, trace: Trace) -> Outcome:
     return Ambiguous(code=trouble(error) if error else "unknown", text=describe(error) if error else "")
 
 
-def _before_the_dot(error: Exception) -> Outcome:
+def _before_the_dot(error: Exception, trace: Trace) -> Outcome:
     match error:
         case DeadlinePassed():
-            return TOO_LATE
+            return _mailers(TOO_LATE)
+        case smtplib.SMTPServerDisconnected() if said := smtp_codes.parting_words(trace.objections):
+            return said
         case smtplib.SMTPRecipientsRefused():
             return smtp_codes.read_refused(error.recipients)
         case smtplib.SMTPHeloError():
-            return smtp_codes.read((error.smtp_code, error.smtp_error), refusal=MailerTrouble)  # type: ignore[arg-type]
+            reply = (error.smtp_code, error.smtp_error)
+            return _mailers(smtp_codes.read(reply, refusal=MailerTrouble))  # type: ignore[arg-type]
+        case smtplib.SMTPSenderRefused() if isinstance(error.smtp_error, bytes):
+            return _sender_refused(error)
         case smtplib.SMTPResponseException() if isinstance(error.smtp_error, bytes):
-            return smtp_codes.read((error.smtp_code, error.smtp_error))
+            outcome = smtp_codes.read((error.smtp_code, error.smtp_error))
+            return _mailers(outcome) if smtp_codes.is_of_system(outcome) else outcome
         case smtplib.SMTPNotSupportedError():
             return Permanent(code="not supported", text=describe(error))
         case OSError():
-            return Transient(code=trouble(error), text=describe(error))
+            return Transient(code=trouble(error), text=describe(error), is_mailers=True)
         case ValueError() | TypeError():
             return Permanent(code="build", text=describe(error))
     return Transient(code="unknown", text=describe(error))
+
+
+def _mailers(outcome: Outcome) -> Outcome:
+    """Note that what failed for now is the mailer's own trouble."""
+    return replace(outcome, is_mailers=True) if isinstance(outcome, Transient) else outcome
+
+
+def _sender_refused(error: smtplib.SMTPSenderRefused) -> Outcome:
+    outcome = smtp_codes.read((error.smtp_code, error.smtp_error))
+    if isinstance(outcome, Permanent):
+        return replace(outcome, pattern=patterns.of_sender(error.sender, outcome))
+    return _mailers(outcome) if smtp_codes.is_of_system(outcome) else outcome
 
 
 def _with_refusals(outcome: Outcome, trace: Trace) -> Outcome:

@@ -11,6 +11,7 @@ from mail_outbox.conf import known_mailers, uses_django_mailers
 from mail_outbox.core.errors import UnknownMailer, did_you_mean
 
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+SCRIPTED = "mail_outbox.delivery.scripted.ScriptedBackend"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
@@ -49,7 +50,7 @@ def _our_mailer(alias: str) -> BaseEmailBackend:
     if alias not in mailers:
         raise UnknownMailer(f"No mailer '{alias}' in MAIL_OUTBOX['MAILERS']." + did_you_mean(alias, mailers))
     config: dict[str, Any] = dict(mailers[alias])
-    if _under_djangos_test_runner():
+    if _under_djangos_test_runner() and config.get("BACKEND") != SCRIPTED:
         config = {"BACKEND": LOCMEM}
     options = dict(config.get("OPTIONS", {}))
     if hasattr(mail, "mailers"):

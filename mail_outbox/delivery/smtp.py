@@ -8,12 +8,16 @@ import selectors
 import smtplib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from django.core.mail.backends import smtp as django_smtp
 from django.core.mail.backends.smtp import EmailBackend
 
-from mail_outbox.delivery.trace import DeadlinePassed, Phase, Trace
+from mail_outbox.delivery import pipelining
+from mail_outbox.delivery.mime import is_djangos_own
+from mail_outbox.delivery.pipelining import PLAIN
+from mail_outbox.delivery.trace import Phase, Trace
 
 CONNECT = 10.0
 COMMAND = 30.0
@@ -22,6 +26,8 @@ AFTER_THE_DOT = 120.0
 QUIT = 1.0
 # Small enough that one write to a server that hardly reads cannot outlive the deadline by much, over TLS neither.
 CHUNK = 16 * 1024
+# Without a descriptor of its own, which would have to be opened for every message.
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Reader(io.RawIOBase):
@@ -39,8 +45,14 @@ class Reader(io.RawIOBase):
         sock = self._connection.sock
         if sock is None:
             return 0
-        sock.settimeout(self._connection.patience())
-        return sock.recv_into(buffer)
+        try:
+            sock.settimeout(self._connection.patience())
+            return sock.recv_into(buffer)
+        except TimeoutError:
+            count = self._connection.trace.last_look(sock, buffer)
+            if count is None:
+                raise
+            return count
 
 
 class Tracked(smtplib.SMTP):
@@ -48,6 +60,8 @@ class Tracked(smtplib.SMTP):
 
     trace: Trace
     limit: float
+    is_smtplibs_own = False
+    """Whether smtplib's own methods hold the conversation, so that it may be held in fewer pieces."""
 
     def __init__(self, *args: Any, trace: Trace, timeout: Any = None, **kwargs: Any) -> None:
         given = timeout if isinstance(timeout, (int, float)) and timeout > 0 else None
@@ -86,6 +100,8 @@ class Tracked(smtplib.SMTP):
             self.file = io.BufferedReader(Reader(self))
         reply = super().getreply()
         self.trace.replies += 1
+        if reply[0] >= 400:
+            self.trace.objections.append(reply)
         return reply
 
     def rcpt(self, recip: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
@@ -95,26 +111,52 @@ class Tracked(smtplib.SMTP):
             self.trace.refused[recip] = (code, text)
         return code, text
 
-    def sendmail(self, *args: Any, **kwargs: Any) -> dict[str, tuple[int, bytes]]:
+    def sendmail(
+        self, from_addr: Any, to_addrs: Any, msg: Any, *args: Any, **kwargs: Any
+    ) -> dict[str, tuple[int, bytes]]:
         """Send one message to its recipients."""
         self.trace.phase, self.trace.refused, self.trace.reply = Phase.ENVELOPE, {}, None
-        refused = super().sendmail(*args, **kwargs)
+        is_plain = self.is_smtplibs_own and isinstance(msg, bytes) and not args and not kwargs
+        commands = pipelining.commands(self, from_addr, to_addrs, len(msg)) if is_plain else None
+        if commands is None:
+            refused = super().sendmail(from_addr, to_addrs, msg, *args, **kwargs)
+        else:
+            refused = self._send_together(commands, from_addr, to_addrs, msg)
         self.trace.phase = Phase.ACCEPTED
         self.trace.accepted += 1
+        return refused
+
+    def _send_together(
+        self, commands: bytes, from_addr: str, to_addrs: Sequence[str], msg: bytes
+    ) -> dict[str, tuple[int, bytes]]:
+        """Send one message with all that comes before its content in one piece; raises what smtplib raises."""
+        self.send(commands)
+        refused = pipelining.agree(self, from_addr, to_addrs, skim=super().getreply, refused=self.trace.refused)
+        self.trace.phase = Phase.DATA
+        code, text = self._send_content(msg)
+        if code == 421:
+            self.close()
+        elif code != 250:
+            self._rset()
+        if code != 250:
+            raise smtplib.SMTPDataError(code, text)
         return refused
 
     def data(self, msg: Any) -> tuple[int, bytes]:
         """Send the content, the final dot apart from it, so that a lost connection can be placed."""
         self.trace.phase = Phase.DATA
         self.putcmd("data")
+        return self._send_content(msg)
+
+    def _send_content(self, msg: Any) -> tuple[int, bytes]:
+        """Read the answer to DATA, send the content, and return the answer to that."""
         code, text = self.getreply()
         if code != 354:
             raise smtplib.SMTPDataError(code, text)
         self.trace.phase = Phase.BODY
-        self.send(dot_stuffed(msg))
-        if self.trace.left() <= 0:
-            raise DeadlinePassed("the deadline passed before the final dot")
-        self.trace.phase = Phase.DOT
+        for piece in dot_stuffed(msg):
+            self.send(piece)
+        self.trace.hand_over(Phase.DOT)
         self.send(b".\r\n")
         self.trace.reply = self.getreply()
         self.trace.phase = Phase.REPLIED
@@ -126,17 +168,25 @@ class Tracked(smtplib.SMTP):
             self.rset()
 
 
-def dot_stuffed(content: bytes | str) -> bytes:
-    """Return the content as it goes over the wire, without the final dot."""
+def dot_stuffed(content: bytes | str) -> Iterator[bytes]:
+    """Yield the content as it goes over the wire, without the final dot: in pieces, because it may be large."""
     if isinstance(content, str):
         content = re.sub(r"\r\n|\n|\r(?!\n)", "\r\n", content).encode("ascii")
-    stuffed = re.sub(rb"(?m)^\.", b"..", content)
-    return stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
+    is_line_start = True
+    for start in range(0, len(content), CHUNK):
+        piece = content[start : start + CHUNK]
+        stuffed = piece.replace(b"\n.", b"\n..")
+        yield b"." + stuffed if is_line_start and piece.startswith(b".") else stuffed
+        is_line_start = piece.endswith(b"\n")
+    if not content.endswith(b"\r\n"):
+        yield b"\r\n"
 
 
 def tracked(kind: type[smtplib.SMTP]) -> type[Tracked]:
     """Return the tracked form of a connection class."""
-    return kind if issubclass(kind, Tracked) else type(kind.__name__, (Tracked, kind), {})
+    if issubclass(kind, Tracked):
+        return kind
+    return type(kind.__name__, (Tracked, kind), {"is_smtplibs_own": pipelining.is_smtplibs_own(kind)})
 
 
 def instrument(backend: EmailBackend, trace: Trace) -> None:
@@ -146,6 +196,21 @@ def instrument(backend: EmailBackend, trace: Trace) -> None:
         connect = functools.partial(tracked(given), trace=trace)
         # Django reads the class from a property, which only a subclass can replace.
         backend.__class__ = type(kind.__name__, (kind,), {"connection_class": property(lambda _: connect)})
+    prepare: Any = getattr(backend, "prep_address", None)  # since Django 6.0
+    if is_djangos_own(prepare, django_smtp):
+        backend.prep_address = _prepared(prepare)  # type: ignore[method-assign]
+
+
+def _prepared(prepare: Callable[..., str]) -> Callable[..., str]:
+    """Return what Django makes of an address, for plain ones without taking them to pieces: that costs more than the rest."""
+    remembered = functools.lru_cache(maxsize=64)(prepare)
+
+    def prepared(address: Any, *args: Any, **kwargs: Any) -> str:
+        if type(address) is not str:
+            return prepare(address, *args, **kwargs)
+        return address if PLAIN.fullmatch(address) else remembered(address, *args, **kwargs)
+
+    return prepared
 
 
 def adopt(backend: EmailBackend, trace: Trace) -> bool:
@@ -164,7 +229,7 @@ def is_alive(backend: EmailBackend) -> bool:
     sock = getattr(backend.connection, "sock", None)
     if sock is None:
         return False
-    with selectors.DefaultSelector() as selector:
+    with Selector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         # Between two messages a server only says goodbye: end of file, or "421 idle for too long".
         return not selector.select(timeout=0)

@@ -1,7 +1,7 @@
 """What an SMTP server's answer means."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from mail_outbox.core.addresses import normalise
@@ -34,9 +34,16 @@ def read(reply: Reply, *, refusal: type[Permanent] | type[MailerTrouble] = Perma
         return refusal(code=str(code), text=text)
     if not is_answer(code):
         return Transient(code="unreadable", text=text)
-    return Transient(
-        code=str(code), text=text, not_before=GREYLISTED if _is_greylisting(code, enhanced, text) else None
-    )
+    wait = GREYLISTED if _is_greylisting(code, enhanced, text) else None
+    return Transient(code=str(code), text=text, not_before=wait)
+
+
+def parting_words(objections: Sequence[Reply]) -> Outcome | None:
+    """Return what a server that hung up had said before: that it refuses our login, or that it has no time; else None."""
+    for code, text in objections:
+        if code in NO_LOGIN:
+            return read((code, text), refusal=MailerTrouble)
+    return read(objections[-1]) if objections and objections[-1][0] == 421 else None
 
 
 def refusals(refused: Mapping[str, Reply]) -> dict[str, Refusal]:
@@ -46,6 +53,12 @@ def refusals(refused: Mapping[str, Reply]) -> dict[str, Refusal]:
         for address, reply in refused.items()
         if not 200 <= reply[0] <= 299  # smtplib counts a 252 as refused, the server as accepted
     }
+
+
+def is_of_system(outcome: Outcome) -> bool:
+    """Tell whether the reply was about the server itself (RFC 3463 3.4), or none that a server gives here."""
+    is_no = outcome.code[:1] in ("4", "5")
+    return not is_no or _enhanced(outcome.text).startswith("4.3.")
 
 
 def read_refused(refused: Mapping[str, Reply]) -> Outcome:
@@ -62,7 +75,13 @@ def read_refused(refused: Mapping[str, Reply]) -> Outcome:
         return Permanent(code=str(code), text=clean(text), refused=refusals(refused))
     waits = [outcome.not_before for outcome in outcomes if isinstance(outcome, Transient) and outcome.not_before]
     code, text = for_now[0]
-    return Transient(code=str(code), text=clean(text), not_before=max(waits, default=None), refused=refusals(refused))
+    return Transient(
+        code=str(code) if is_answer(code) else "unreadable",
+        text=clean(text),
+        not_before=max(waits, default=None),
+        is_mailers=not is_answer(code),
+        refused=refusals(refused),
+    )
 
 
 def _is_for_good(reply: Reply) -> bool:

@@ -13,7 +13,12 @@ def clean(said: object) -> str:
     """Return what was said in one short line: addresses masked, nothing in it that a database cannot store."""
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
     # Cut before the expressions run (an error page may be megabytes), and again because masking changes the length.
-    return _LOCAL_PART.sub("***@", storable(text[: 4 * LONGEST]))[:LONGEST]
+    return mask_addresses(storable(text[: 4 * LONGEST]))[:LONGEST]
+
+
+def mask_addresses(text: str) -> str:
+    """Return the text with the mailbox names of all addresses masked."""
+    return _LOCAL_PART.sub("***@", text)
 
 
 def storable(text: str) -> str:

@@ -2,6 +2,6 @@
 
 from mail_outbox.drain.engine import Engine
 from mail_outbox.drain.result import DrainResult
-from mail_outbox.drain.single import deliver_claim, is_mailer_paused
+from mail_outbox.drain.single import admission, deliver_claim, deliver_due, is_mailer_paused
 
-__all__ = ["DrainResult", "Engine", "deliver_claim", "is_mailer_paused"]
+__all__ = ["DrainResult", "Engine", "admission", "deliver_claim", "deliver_due", "is_mailer_paused"]

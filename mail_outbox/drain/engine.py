@@ -4,17 +4,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
-from queue import Empty
 
 from django.db import connections
+from django.db.transaction import TransactionManagementError
 
 from mail_outbox import conf as settings
 from mail_outbox import transitions
+from mail_outbox.conf import Conf
+from mail_outbox.drain.chores import Chores, look_around
 from mail_outbox.drain.dispatcher import Dispatcher
 from mail_outbox.drain.fitness import Fitness
-from mail_outbox.drain.result import DrainResult
-from mail_outbox.drain.run import Run
+from mail_outbox.drain.rerouting import Rerouter
+from mail_outbox.drain.result import DrainResult, Tally
+from mail_outbox.drain.run import Run, moment_in
 from mail_outbox.drain.settler import Settler, announce, luck
 from mail_outbox.drain.work import policy_of
 from mail_outbox.drain.workers import Heartbeat
@@ -22,14 +26,13 @@ from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
 
-GATHER = 0.01
-"""Seconds to let results gather while senders are busy, so that settles and claims stay batched at speed."""
 LOOK_AGAIN = (0.05, 0.2)
 """Seconds between looks for new work while something is being sent: from, doubling to."""
 UPKEEP_EVERY = 1.0
 TROUBLE_WAIT = (0.05, 5.0)
 """Seconds to wait after trouble with the database: from, doubling to."""
-
+LAST_WORDS = 1.0
+"""Seconds that senders still have when the run is ended by force: django-q2 kills the process 3 s after its timeout."""
 MOST_TROUBLE = 20
 """How many database errors in a row end a run that has no time limit and nothing left to write."""
 
@@ -43,6 +46,7 @@ class Engine:
         self.heartbeat = Heartbeat(database)
         self._fitness = Fitness(database)
         self._settler = Settler(database, self._fitness)
+        self._rerouter = Rerouter(database, self._fitness)
         self._dispatcher = Dispatcher(database, self.heartbeat.name, self._fitness)
         self._upkeep_at = 0.0
         self._look_again = LOOK_AGAIN[0]
@@ -69,22 +73,35 @@ class Engine:
         a claim fills all the senders of a mailer: another worker could help. Raises the database's error where it stays
         away and nothing is left to be written.
         """
-        now = time.monotonic()
         run = Run(
             conf=settings.get_conf(),
+            is_guest=connections[self.database].in_atomic_block,
             limit=limit,
             using=using,
-            claim_until=None if slice_length is None else now + slice_length.total_seconds(),
-            end_by=None if most is None else now + most.total_seconds(),
+            claim_until=moment_in(slice_length),
+            end_by=moment_in(most),
         )
         self._upkeep_at = 0.0
         self._dispatcher.prepare(run.conf)
-        is_told = False
-        while self._go_on(run):
-            if run.has_backlog and not is_told:
-                is_told = True
-                on_backlog()
-        return run.tally.result(is_work_left=run.is_closing and self._is_work_left(run))
+        is_told = is_work_left = False
+        try:
+            while self._go_on(run):
+                if run.has_backlog and not is_told:
+                    is_told = True
+                    on_backlog()
+            is_work_left = run.is_closing and self._is_work_left(run)
+        except BaseException as error:
+            self._write_last_facts(run, is_forced=not isinstance(error, Exception))
+            raise
+        finally:
+            is_work_left |= self._end_run(run)
+        return run.tally.result(is_work_left=is_work_left)
+
+    def settle_late(self) -> None:
+        """Write what senders have finished since the last run, and claim nothing; raises the database's error."""
+        self._collect_late()
+        if self._settler.has_facts:
+            self._settler.settle(settings.get_conf(), Tally())
 
     def stop(self) -> None:
         """Let the senders close their connections and end, and take the worker out of its table."""
@@ -96,7 +113,7 @@ class Engine:
         run.close_when_over(self._dispatcher.busy, is_stopping=self.stop_requested.is_set())
         try:
             progress = self._make_round(run)
-            rest = None if progress or self._is_busy or run.is_closing else self._rest_within(run)
+            rest = None if progress or self._is_busy or run.is_closing else self._dispatcher.seconds_of_rest(run)
             self._trouble = 0
         except DATABASE_AWAY as error:
             self._note_trouble(error)
@@ -111,19 +128,43 @@ class Engine:
             return rest is not None
         self._look_again = LOOK_AGAIN[0] if progress else min(self._look_again * 2, LOOK_AGAIN[1])
         if self._is_busy:
-            self._wait(self._look_again, stop_early=True)
+            look_in = self._dispatcher.seconds_until_look(run)
+            self._wait(self._look_again if look_in is None else min(self._look_again, look_in), stop_early=True)
         return True
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._dispatcher.busy) or self._settler.has_facts
+        return bool(self._dispatcher.busy) or self._settler.has_facts or bool(self._dispatcher.finished)
 
-    def _rest_within(self, run: Run) -> float | None:
-        """Return how long a mailer with work still rests, if it may be tried again before the slice is over."""
-        if run.claim_until is None:
-            return None
-        rest = self._dispatcher.seconds_of_rest()
-        return rest if rest is not None and time.monotonic() + rest < run.claim_until else None
+    def _write_last_facts(self, run: Run, *, is_forced: bool) -> None:
+        """Write what is out, and what is about to be, before a signal, django-q2's timeout for one, takes the process."""
+        connection, claims = connections[self.database], self._dispatcher.claims
+        if run.is_guest or not (self._is_busy or (is_forced and claims.is_open)):
+            return
+        run.is_stopping = True
+        self._dispatcher.recall_waiting(run)
+        until = time.monotonic() + LAST_WORDS
+        while self._dispatcher.busy and self._take_result(max(0.0, until - time.monotonic())):
+            pass
+        connection.close()  # it may have been in the middle of anything
+        with suppress(*DATABASE_AWAY):
+            if connection.in_atomic_block:
+                connection.connect()  # only this forgets a transaction whose end has been cut short
+            self._collect_late()
+            self._settler.settle(run.conf, run.tally)
+            if is_forced:
+                claims.give_back_open()
+
+    def _end_run(self, run: Run) -> bool:
+        """Leave the limits of the mailers to others, and tell whether that leaves work; what cannot be left runs out."""
+        try:
+            return self._dispatcher.end_run(run)
+        except DATABASE_AWAY as error:
+            if not connections[self.database].in_atomic_block:
+                self._note_trouble(error)
+        except TransactionManagementError:
+            pass  # the error that broke the caller's transaction is already on its way
+        return False
 
     def _is_work_left(self, run: Run) -> bool:
         try:
@@ -135,34 +176,52 @@ class Engine:
     def _make_round(self, run: Run) -> int:
         """Settle, keep house, claim; return how many entries were moved by the last two."""
         self._collect_late()
+        for result in self._dispatcher.give_up_stuck():
+            self._settler.add(result)
         self._settler.settle(run.conf, run.tally)
-        self._dispatcher.give_up_stuck()
-        moved = 0
-        if time.monotonic() >= self._upkeep_at:
-            moved = self._keep_house(run)
-            # A batch that moved something may have left something.
+        # Before the rescue, which would take it for lost.
+        self._dispatcher.claims.give_back_overdue()
+        moved, idle = 0, frozenset[str]()
+        if self._rerouter.is_news(run.conf) or time.monotonic() >= self._upkeep_at:
+            chores = look_around(self._dispatcher.mailers, database=self.database)
+            moved = self._keep_house(run, chores)
+            # A batch that moved something may have left something, and given somebody work.
             self._upkeep_at = 0.0 if moved else time.monotonic() + UPKEEP_EVERY
-        return moved + self._dispatcher.serve(run)
+            idle = frozenset() if moved else chores.without_work
+        return moved + self._dispatcher.serve(run, idle=idle)
 
-    def _keep_house(self, run: Run) -> int:
-        promoted = transitions.promote(database=self.database)
-        expired = transitions.expire(database=self.database)
-        rescued = transitions.rescue(
-            policy_of=lambda entry: policy_of(entry, run.conf), luck=luck, database=self.database
-        )
+    def _keep_house(self, run: Run, chores: Chores) -> int:
+        self._fitness.read(is_ours=chores.is_ours, has_states=chores.has_states)
+        if self._fitness.stranger is not None:
+            self.heartbeat.beat("paused")
+            return 0
+        promoted = transitions.promote(database=self.database) if chores.is_due else 0
+        expired = transitions.expire(database=self.database) if chores.is_over else 0
+        rescued = self._rescue(run.conf) if chores.is_stuck else []
         run.tally.update(promoted=promoted, expired=expired, rescued=len(rescued))
         announce(rescued)
-        self._fitness.read()
-        self._dispatcher.look_everywhere()
+        rerouted = self._rerouter.reroute(run.conf)
+        self._dispatcher.keep_connections(run)
         self.heartbeat.beat("draining")
-        return promoted + expired + len(rescued)
+        return promoted + expired + len(rescued) + rerouted
+
+    def _rescue(self, conf: Conf) -> list[transitions.Settlement]:
+        return transitions.rescue(policy_of=lambda entry: policy_of(entry, conf), luck=luck, database=self.database)
 
     def _wait(self, seconds: float, *, stop_early: bool) -> None:
         """Wait for results: for the first so many seconds, then a moment more for those that gather behind it."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and self._take_result(left):
             if stop_early:
-                until = min(until, time.monotonic() + GATHER) if self._dispatcher.busy else 0.0
+                until = min(until, time.monotonic() + self._dispatcher.gather) if self._dispatcher.busy else 0.0
+                self._rest(until)
+
+    def _rest(self, until: float) -> None:
+        """Sleep while the senders have enough to do: each wake takes the interpreter from them."""
+        seconds = min(until - time.monotonic(), self._dispatcher.quiet)
+        if seconds > 0:
+            time.sleep(seconds)
+            self._collect_late()
 
     def _collect_late(self) -> None:
         """Take what senders have finished that nobody waits for any more: a late success is a fact too."""
@@ -170,12 +229,14 @@ class Engine:
             pass
 
     def _take_result(self, timeout: float) -> bool:
-        try:
-            sender, result = self._dispatcher.finished.get(block=timeout > 0, timeout=timeout)
-        except Empty:
+        """Take the next result, and tell whether there was one; at any moment it stands where the forced end finds it."""
+        finished = self._dispatcher.finished.first(timeout)
+        if finished is None:
             return False
-        self._dispatcher.take_back(sender)
-        self._settler.add(result)
+        if self._dispatcher.is_news(finished):
+            self._settler.add(finished.result)
+        self._dispatcher.take_back(finished)
+        self._dispatcher.finished.drop_first()
         return True
 
     def _trouble_wait(self) -> float:

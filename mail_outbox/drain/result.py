@@ -2,13 +2,13 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from mail_outbox.core.counts import Counts
 from mail_outbox.core.outcomes import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainResult:
+class DrainResult(Counts):
     """Counts of one drain: attempts by outcome, and what else was moved; `is_work_left` when due entries remain."""
 
     sent: int = 0
@@ -35,10 +35,6 @@ class DrainResult:
         """Return the sum of two drains."""
         sums = {name: value + getattr(other, name) for name, value in asdict(self).items() if name != "is_work_left"}
         return DrainResult(**sums, is_work_left=self.is_work_left or other.is_work_left)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts as a plain dict, for JSON."""
-        return asdict(self)
 
 
 class Tally(Counter[str]):

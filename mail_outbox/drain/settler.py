@@ -1,20 +1,26 @@
 """From results to facts: decide, settle together, tell the mailer's state and those who listen."""
 
 import random
+import time
 from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mail_outbox import signals, transitions
 from mail_outbox.conf import Conf
-from mail_outbox.core.outcomes import Outcome
-from mail_outbox.core.retry import Decision, decide
+from mail_outbox.core.outcomes import BEFORE_THE_MAILER, Outcome
+from mail_outbox.core.retry import Decision, History, decide
 from mail_outbox.core.states import State
+from mail_outbox.core.streaks import Ended
+from mail_outbox.core.throttle import REACHED, is_hang
 from mail_outbox.drain.fitness import Fitness
 from mail_outbox.drain.result import Tally
 from mail_outbox.drain.work import Result, policy_of
 from mail_outbox.models import OutboxEntry
 from mail_outbox.transitions import Settlement
 
+NEVER = datetime.min.replace(tzinfo=UTC)
 luck = random.SystemRandom().random
 
 
@@ -24,42 +30,72 @@ class Settler:
     def __init__(self, database: str, fitness: Fitness) -> None:
         self._database = database
         self._fitness = fitness
-        self._unsettled: list[Result] = []
+        self._results: list[Result] = []
         self._unnoted: list[Settlement] = []
+        self._reached_at: dict[str, datetime] = defaultdict(lambda: NEVER)
 
     def add(self, result: Result) -> None:
-        """Take a result; it is written by the next `settle`."""
-        self._unsettled.append(result)
+        """Take a result; it is written by the next `settle`. Taken twice in a row, it is the same one."""
+        if not self._results or self._results[-1] is not result:
+            self._results.append(result)
 
     @property
     def has_facts(self) -> bool:
         """Tell whether something has finished that is not written yet."""
-        return bool(self._unsettled)
+        return bool(self._results)
 
     def settle(self, conf: Conf, tally: Tally) -> None:
         """Write all that has finished in one go; on an error of the database everything is kept for the next time."""
         self._note_outcomes()
-        if not self._unsettled:
+        self._follow_streaks()
+        if not self._results:
             return
-        results = list(self._unsettled)
-        settlements = [_settlement(result, conf) for result in results]
+        settlements = [_settlement(result, conf) for result in self._results]
         effective = transitions.settle(settlements, database=self._database)
-        del self._unsettled[: len(results)]
+        del self._results[: len(settlements)]
         self._unnoted += settlements
         tally.update(_name(settlement) for settlement in settlements)
         announce(effective)
         self._note_outcomes()
 
+    def _follow_streaks(self) -> None:
+        """See, before anything is decided, which refusals are the mailer's trouble and not the message's."""
+        for alias in dict.fromkeys(result.job.entry.using for result in self._results if not result.is_judged):
+            # At one stroke: whatever strikes in between, each is kept once.
+            self._results = _judged(alias, self._results, self._fitness)
+
     def _note_outcomes(self) -> None:
         """Tell the mailers' state what has been settled, once: a lost claim is an outcome of the mailer's too."""
-        by_mailer: dict[str, list[Outcome]] = defaultdict(list)
-        for settlement in self._unnoted:
-            outcomes = by_mailer[settlement.entry.using]
-            if settlement.outcome is not None:
-                outcomes.append(settlement.outcome)
-        for alias, outcomes in by_mailer.items():
-            self._fitness.note(alias, outcomes, luck=luck())
+        for alias in dict.fromkeys(settlement.entry.using for settlement in self._unnoted):
+            told = [
+                (each.started_at, each.duration or timedelta(0), each.outcome)
+                for each in self._unnoted
+                if each.entry.using == alias and each.outcome and each.outcome.code not in BEFORE_THE_MAILER
+            ]
+            outcomes = self._without_lone_hangs(alias, told)
+            if outcomes or not told:
+                self._fitness.note(alias, outcomes, luck=luck())
             self._unnoted = [settlement for settlement in self._unnoted if settlement.entry.using != alias]
+
+    def _without_lone_hangs(self, alias: str, told: list[tuple[datetime, timedelta, Outcome]]) -> list[Outcome]:
+        """Return the outcomes but for connections that hung while the mailer took other messages: it need not rest."""
+        ends = [started_at + duration for started_at, duration, outcome in told if outcome.kind in REACHED]
+        reached_at = self._reached_at[alias] = max(ends, default=self._reached_at[alias])
+        return [outcome for started_at, _, outcome in told if started_at > reached_at or not is_hang(outcome)]
+
+
+def _judged(alias: str, results: list[Result], fitness: Fitness) -> list[Result]:
+    ours = [not result.is_judged and result.job.entry.using == alias for result in results]
+    attempts = {
+        number: Ended(result.job.entry.pk, result.job.entry.attempts, result.outcome)
+        for number, result in enumerate(results)
+        if ours[number] and result.outcome is not None
+    }
+    outcomes = dict(zip(attempts, fitness.follow_streaks(alias, list(attempts.values())), strict=True))
+    return [
+        replace(result, outcome=outcomes.get(number), is_judged=True) if ours[number] else result
+        for number, result in enumerate(results)
+    ]
 
 
 def _settlement(result: Result, conf: Conf) -> Settlement:
@@ -79,8 +115,18 @@ def _decision(result: Result, conf: Conf) -> Decision:
     if result.outcome is None:
         assert result.decision is not None, "no attempt, so a decision was made instead"  # noqa: S101
         return result.decision
+    policy = policy_of(result.job.entry, conf)
+    return decide(result.outcome, history=_history_by_now(result), policy=policy, luck=luck())
+
+
+def _history_by_now(result: Result) -> History:
+    """Return the history of the job, as it stands at this moment."""
     job = result.job
-    return decide(result.outcome, history=job.history, policy=policy_of(job.entry, conf), luck=luck())
+    passed = timedelta(seconds=time.monotonic() - job.read_at)
+    left = job.history.key_left
+    return replace(
+        job.history, took=job.now + passed - result.started_at, key_left=None if left is None else left - passed
+    )
 
 
 def _name(settlement: Settlement) -> str:

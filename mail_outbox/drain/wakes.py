@@ -22,6 +22,11 @@ def is_asked(*, database: str) -> bool:
     return Wake.objects.using(database).filter(pk=Wake.ONLY, requested_at__isnull=False).exists()
 
 
+def is_installed(*, database: str) -> bool:
+    """Tell whether the one row is there, without which nobody is ever woken."""
+    return Wake.objects.using(database).filter(pk=Wake.ONLY).exists()
+
+
 def answer(*, database: str) -> None:
     """Note that a worker is about to look: whoever commits after this must ask again."""
     if not Wake.objects.using(database).filter(pk=Wake.ONLY).update(requested_at=None):

@@ -1,8 +1,8 @@
 """What a sender is handed and what it hands back."""
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,119 +11,177 @@ from uuid import UUID
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.mail import EmailMessage
 
+from mail_outbox import tracing
 from mail_outbox.conf import Conf, message_classes
 from mail_outbox.core.envelope import Envelope, blob_names, load
-from mail_outbox.core.errors import UnreadableEnvelope
-from mail_outbox.core.outcomes import Ambiguous, MailerTrouble, Outcome
-from mail_outbox.core.retry import GIVE_BACK, Decision, History, Policy
+from mail_outbox.core.errors import UndecryptableContent, UnreadableAttachment, UnreadableEnvelope
+from mail_outbox.core.outcomes import Ambiguous, Kind, MailerTrouble, Outcome, Permanent, Transient
+from mail_outbox.core.retry import GIVE_BACK, HOLD_UNSENT, Decision, History, Policy
 from mail_outbox.core.states import State
-from mail_outbox.delivery import Line, Parcel
-from mail_outbox.models import Attachment, OutboxEntry, Recipient, RecipientStatus, UtcNow
-from mail_outbox.transitions.histories import is_repeated, read_histories
+from mail_outbox.core.throttle import REACHED
+from mail_outbox.delivery import Line, NotNow, Parcel, intercept
+from mail_outbox.drain.addressing import (
+    NOBODY_LEFT,
+    is_list_there,
+    leave_out,
+    note_left_out,
+    read_recipients_left,
+    read_suppressed,
+)
+from mail_outbox.drain.slots import Departure
+from mail_outbox.models import OutboxEntry, UtcNow, read_blobs
+from mail_outbox.transitions.histories import read_histories
+
+MISSES = 3
+"""How often the file of an attachment may be missing before it is taken for lost."""
+MISSING_RETRY = timedelta(minutes=20)
+"""How long a storage that may lag behind is given between two looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One claimed entry with all that its attempt needs, so that the sender touches no database.
 
+    `only` are the recipients that are left (None: all), `suppressed` those of them who must not be written to.
     `now` is the database's clock at the moment `read_at` of the monotonic one; `lease_until` is monotonic too.
+    Where the mailer has a rate, the sender waits for the `departure`.
     """
 
     entry: OutboxEntry
     claim_id: UUID
-    envelope: Envelope | None
+    envelope: Envelope | UnreadableEnvelope
     metadata: Mapping[str, Any] | None
     history: History
     only: frozenset[str] | None
+    suppressed: frozenset[str] = frozenset()
     deadline: timedelta
     lease_until: float
     now: datetime
     read_at: float
+    departure: Departure | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a job: an outcome, or a decision where no attempt was made."""
+    """What became of a job: an outcome, or a decision where no attempt was made.
+
+    `is_judged` once it is known whether a refusal is one of a row, which makes it the mailer's trouble.
+    """
 
     job: Job
     started_at: datetime
     duration: timedelta
     outcome: Outcome | None = None
     decision: Decision | None = None
+    is_judged: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Tell whether somebody has the message."""
+        return self.outcome is not None and self.outcome.kind in (Kind.SENT, Kind.PARTIAL)
+
+    @property
+    def has_reached(self) -> bool:
+        """Tell whether the attempt has shown that the mailer works."""
+        return self.outcome is not None and self.outcome.kind in REACHED
+
+
+def give_back(job: Job) -> Result:
+    """Return the result of a job that nobody has begun."""
+    return Result(job=job, started_at=job.now, duration=timedelta(0), decision=GIVE_BACK)
 
 
 def read_jobs(
-    claim_id: UUID, keys: Sequence[int] | None = None, *, deadline: timedelta, lease_until: float, database: str
+    claim_id: UUID,
+    keys: Collection[int] | None = None,
+    *,
+    deadline: timedelta,
+    lease_until: float,
+    departures: Callable[[int], Departure | None] = lambda _: None,
+    database: str,
 ) -> list[Job]:
-    """Read the contents of a claim in one query, and one more each where there are attachments or earlier attempts.
+    """Read the contents of a claim in one query, and one more each for attachments, earlier attempts and suppressions.
 
-    The keys only make it faster: the claim's id alone says what is ours.
+    The keys only make it faster: the claim's id alone says what is ours. `departures` knows them by primary key.
     """
-    claimed = OutboxEntry.objects.using(database).claimed(claim_id)
-    if keys is not None:
-        claimed = claimed.filter(pk__in=keys)
-    entries = list(claimed.select_related("content").annotate(now=UtcNow()).order_by("rank", "due_at", "pk"))
+    entries = _read_entries(claim_id, keys, database)
     if not entries:
         return []
-    now, read_at = entries[0].now, time.monotonic()
+    now, read_at = vars(entries[0])["now"], time.monotonic()
     histories = read_histories(entries, now=now, database=database)
-    recipients_left = _read_recipients_left(entries, database)
-    envelopes = _read_envelopes(entries, database)
+    recipients_left = read_recipients_left(entries, database=database)
+    envelopes, metadata = _read_contents(entries, database)
+    suppressed = read_suppressed(entries, envelopes, recipients_left, database=database)
     return [
         Job(
             entry=entry,
             claim_id=claim_id,
-            envelope=envelopes.get(entry.pk),
-            metadata=entry.content.metadata if entry.pk in envelopes else None,
+            envelope=envelopes[entry.pk],
+            metadata=metadata.get(entry.pk),
             history=histories[entry.pk],
             only=recipients_left.get(entry.pk),
+            suppressed=suppressed.get(entry.pk, frozenset()),
             deadline=deadline,
             lease_until=lease_until,
             now=now,
             read_at=read_at,
+            departure=departures(entry.pk),
+            traceparent="" if isinstance(envelopes[entry.pk], UnreadableEnvelope) else entry.content.traceparent,
         )
         for entry in entries
     ]
 
 
-def _read_recipients_left(entries: Sequence[OutboxEntry], database: str) -> dict[int, frozenset[str]]:
-    """Return the open recipients of the entries where some have had their answer; first attempts cost no query."""
-    repeated = [entry.pk for entry in entries if is_repeated(entry)]
-    if not repeated:
-        return {}
-    rows = Recipient.objects.using(database).filter(entry_id__in=repeated)
-    left: dict[int, set[str]] = {}
-    answered: set[int] = set()
-    for key, address, status in rows.values_list("entry_id", "address", "status"):
-        if status == RecipientStatus.OPEN:
-            left.setdefault(key, set()).add(address)
-        else:
-            answered.add(key)
-    return {key: frozenset(left.get(key, ())) for key in answered}
+def _read_entries(claim_id: UUID, keys: Collection[int] | None, database: str) -> list[OutboxEntry]:
+    """Return the entries of the claim in the order they go out, with the database's clock and whether anybody is suppressed."""
+    claimed = OutboxEntry.objects.using(database).claimed(claim_id)
+    if keys is not None:
+        claimed = claimed.filter(pk__in=list(keys))
+    claimed = claimed.select_related("content").annotate(now=UtcNow(), is_list_there=is_list_there(database))
+    return list(claimed.order_by("rank", "due_at", "pk"))
 
 
-def _read_envelopes(entries: Sequence[OutboxEntry], database: str) -> dict[int, Envelope]:
-    payloads: dict[int, dict[str, Any]] = {}
-    wanted: dict[int, frozenset[str]] = {}
+def _read_contents(
+    entries: Sequence[OutboxEntry], database: str
+) -> tuple[dict[int, Envelope | UnreadableEnvelope], dict[int, Mapping[str, Any] | None]]:
+    """Return the envelope of each entry, or why it cannot be read, and the metadata."""
+    opened: dict[int, tuple[dict[str, Any], frozenset[str], Mapping[str, Any] | None]] = {}
+    troubles: dict[int, UnreadableEnvelope] = {}
     for entry in entries:
+        try:
+            entry.content.forget_entry()
+            payload, metadata = entry.content.opened()
+            opened[entry.pk] = payload, blob_names(payload), metadata
+        except UndecryptableContent as error:
+            troubles[entry.pk] = error
         # A payload that no version of ours has written may be nested as deeply as it likes.
-        with suppress(ObjectDoesNotExist, RecursionError):
-            wanted[entry.pk] = blob_names(entry.content.payload)
-            payloads[entry.pk] = entry.content.payload
-    names = frozenset().union(*wanted.values())
-    blobs: dict[str, bytes] = {}
-    if names:
-        stored = Attachment.objects.using(database).filter(digest__in=names).values_list("digest", "data")
-        blobs = {digest: bytes(data) for digest, data in stored}
-    return {
-        key: Envelope(payload, {name: blobs[name] for name in wanted[key] if name in blobs})
-        for key, payload in payloads.items()
+        except (ObjectDoesNotExist, RecursionError):
+            troubles[entry.pk] = UnreadableEnvelope("the content is gone, or damaged")
+    wanted = frozenset().union(*(names for _, names, _ in opened.values()))
+    blobs = read_blobs(wanted, database=database)
+    envelopes = {
+        key: Envelope(payload, {name: blobs[name] for name in names if name in blobs})
+        for key, (payload, names, _) in opened.items()
     }
+    return {**envelopes, **troubles}, {key: metadata for key, (_, _, metadata) in opened.items()}
 
 
-def perform(job: Job, line: Line) -> Result:
-    """Make one attempt in a sender's thread, and return what it came to; never raises."""
+def perform(job: Job, line: Line, recalled: threading.Event | None = None) -> Result:
+    """Make one attempt in a sender's thread, and return what it came to; never raises.
+
+    Where the job has a departure, all is made ready before it, and the attempt starts when it has come.
+    """
+    entry = job.entry
+    with tracing.delivering(job.traceparent, entry=entry.pk, mailer=entry.using, attempt=entry.attempts) as note:
+        result = _perform(job, line, recalled)
+        note("" if result.outcome is None else result.outcome.kind)
+    return result
+
+
+def _perform(job: Job, line: Line, recalled: threading.Event | None) -> Result:
     started = time.monotonic()
+    begins_at = started if job.departure is None else max(started, job.departure.opens_at)
 
     def result(outcome: Outcome | None = None, decision: Decision | None = None) -> Result:
         # By the database's clock, like everything that is compared with what the database wrote.
@@ -131,37 +189,86 @@ def perform(job: Job, line: Line) -> Result:
         duration = timedelta(seconds=time.monotonic() - started)
         return Result(job=job, started_at=started_at, duration=duration, outcome=outcome, decision=decision)
 
-    if started + job.deadline.total_seconds() > job.lease_until:
+    def gate() -> None:
+        nonlocal started
+        if job.departure is not None:
+            if not job.departure.wait(recalled or threading.Event()):
+                raise NotNow
+            started = time.monotonic()
+
+    is_missed = job.departure is not None and job.departure.is_over
+    if is_missed or begins_at + job.deadline.total_seconds() > job.lease_until:
         return result(decision=GIVE_BACK)
+    # With fewer recipients it has another key, which the provider would not recognise.
+    if _needs_key(job) and (job.suppressed or begins_at >= _recognised_until(job)):
+        return result(decision=HOLD_UNSENT)
+    prepared = _prepare(job)
+    if isinstance(prepared, Decision):
+        return result(decision=prepared)
+    if isinstance(prepared, Outcome):
+        return result(outcome=prepared)
     try:
-        message = _load(job)
-    except UnreadableEnvelope as error:
-        return result(decision=Decision(state=State.HELD, reason=f"unreadable: {error}"))
-    except ImportError as error:
-        # A class of MESSAGE_CLASSES is not there: the settings are wrong, and no message is to blame.
-        return result(outcome=MailerTrouble(code="configuration", text=f"MESSAGE_CLASSES: {error}"))
-    try:
-        return result(outcome=line.deliver(_parcel(job, message, _deadline(job, started))))
+        parcel = _parcel(job, prepared, _deadline(job, begins_at), gate)
+        outcome = NOBODY_LEFT if job.suppressed and not parcel.only else line.deliver(parcel)
+        return result(outcome=note_left_out(outcome, job.suppressed))
+    except NotNow:
+        return result(decision=GIVE_BACK)
     except BaseException as error:  # noqa: BLE001
         # Whatever a backend throws, SystemExit included, the thread lives on, and nobody knows what went out.
         return result(outcome=Ambiguous(code=type(error).__name__))
 
 
-def _deadline(job: Job, started: float) -> float:
-    deadline = started + job.deadline.total_seconds()
+def _prepare(job: Job) -> EmailMessage | Outcome | Decision:
+    """Return the message as it is to be delivered, or what becomes of it instead."""
+    try:
+        message = _load(job)
+    except UnreadableAttachment as error:
+        return _attachment_trouble(job, error)
+    except UnreadableEnvelope as error:
+        word = "undecryptable" if isinstance(error, UndecryptableContent) else "unreadable"
+        return Decision(state=State.HELD, reason=f"{word}: {error}")
+    except ImportError as error:
+        # A class of MESSAGE_CLASSES is not there: the settings are wrong, and no message is to blame.
+        return MailerTrouble(code="configuration", text=f"MESSAGE_CLASSES: {error}")
+    return intercept(message, job.entry)
+
+
+def _deadline(job: Job, begins_at: float) -> float:
+    deadline = begins_at + job.deadline.total_seconds()
+    if _needs_key(job):
+        deadline = min(deadline, _recognised_until(job))
     expires_at = job.entry.expires_at
     return deadline if expires_at is None else min(deadline, job.read_at + (expires_at - job.now).total_seconds())
 
 
+def _needs_key(job: Job) -> bool:
+    """Tell whether the message may go only because the provider recognises it where it is out already."""
+    return job.entry.on_ambiguous == "hold" and job.history.may_be_out
+
+
+def _recognised_until(job: Job) -> float:
+    left = job.history.key_left
+    return job.read_at + (left.total_seconds() if left is not None else 0.0)
+
+
 def _load(job: Job) -> EmailMessage:
-    if job.envelope is None:
-        raise UnreadableEnvelope("the content is gone, or damaged")
+    if isinstance(job.envelope, UnreadableEnvelope):
+        raise job.envelope
     return load(job.envelope, classes=message_classes())
 
 
-def _parcel(job: Job, message: EmailMessage, deadline: float) -> Parcel:
+def _attachment_trouble(job: Job, error: UnreadableAttachment) -> Outcome:
+    """Return what to make of a storage that gives no bytes: three times it may lag behind, then the file is lost."""
+    if not error.is_missing:
+        return Transient(code="attachment", text=str(error))
+    if job.history.attempts > MISSES and job.history.age >= MISSES * MISSING_RETRY:
+        return Permanent(code="attachment_missing", text=str(error))
+    return Transient(code="attachment", text=str(error), not_before=MISSING_RETRY)
+
+
+def _parcel(job: Job, message: EmailMessage, deadline: float, gate: Callable[[], None]) -> Parcel:
     entry = job.entry
-    return Parcel(
+    parcel = Parcel(
         message=message,
         seed=entry.uuid.hex,
         message_id=entry.message_id,
@@ -170,14 +277,20 @@ def _parcel(job: Job, message: EmailMessage, deadline: float) -> Parcel:
         only=job.only,
         tags=tuple(entry.tags),
         metadata=job.metadata,
+        may_be_out=job.history.was_ambiguous,
+        refused_ago=job.history.refused_ago,
+        needs_key=_needs_key(job),
+        gate=gate,
     )
+    return leave_out(parcel, job.suppressed) if job.suppressed else parcel
 
 
 def policy_of(entry: OutboxEntry, conf: Conf) -> Policy:
-    """Return how long to go on with the entry: its own limits, else those of the settings."""
+    """Return how long to go on with the entry, by its own limits or those of the settings, and through whom else."""
     return Policy(
         max_attempts=conf.max_attempts if entry.max_attempts is None else entry.max_attempts,
         max_age=conf.max_age,
         backoff=conf.backoff_policy,
         on_ambiguous="hold" if entry.on_ambiguous == "hold" else "retry",
+        route=None if entry.is_pinned else conf.route(entry.route),
     )

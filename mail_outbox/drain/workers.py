@@ -16,11 +16,16 @@ BEAT_EVERY = 10.0
 FORGET_AFTER = timedelta(days=1)
 
 
+def new_name() -> str:
+    """Return a name for a worker that no other has or had: its host, its process, and something random."""
+    return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
 class Heartbeat:
     """This worker process in the table of workers, under a name that no earlier process had."""
 
     def __init__(self, database: str) -> None:
-        self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.name = new_name()
         self._database = database
         self._beaten_at = float("-inf")
 

@@ -15,6 +15,7 @@ from django.db import connections
 
 from mail_outbox.conf import get_conf
 from mail_outbox.drain import DrainResult, Engine
+from mail_outbox.outbox.pruning import keep_house
 from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
@@ -40,6 +41,7 @@ class Loop:
         self._forever = forever
         self._end_at = None if longest is None else time.monotonic() + longest.total_seconds()
         self._engines = [Engine(database) for database in get_conf().databases]
+        self._keep_house_at = 0.0
         self._is_stopping = False
         self._nudges: SimpleQueue[None] = SimpleQueue()
 
@@ -53,6 +55,7 @@ class Loop:
                 self.result = replace(self.result.plus(found), is_work_left=found.is_work_left)
                 if not self._forever:
                     break
+                self._keep_house()
                 if not found.attempts and not self._is_over:
                     self._rest()
         return self.result
@@ -99,6 +102,16 @@ class Loop:
             # The database will be back; what has been sent meanwhile the engine keeps until then.
             logger.warning("database trouble", extra={"error": type(error).__name__, "database": engine.database})
             return DrainResult()
+
+    def _keep_house(self) -> None:
+        """Do now and then what the sweep does besides delivering."""
+        if time.monotonic() < self._keep_house_at:
+            return
+        conf = get_conf()
+        self._keep_house_at = time.monotonic() + conf.poll.total_seconds()
+        for engine in self._engines:
+            if not self._is_stopping:
+                keep_house(engine.database, seconds=conf.slice.total_seconds())
 
     def _slice(self) -> timedelta | None:
         bounds = [] if self._seconds_left is None else [timedelta(seconds=self._seconds_left)]

@@ -1,8 +1,8 @@
 """How the outbox is doing, in words for people."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 
+from mail_outbox.core.durations import humanise
 from mail_outbox.core.states import State
 from mail_outbox.outbox import MailerStats, Stats
 
@@ -16,20 +16,18 @@ def describe(stats: Stats) -> Iterator[str]:
     yield f"Workers: {stats.workers or 'none'} alive"
     width = max((len(mailer.alias) for mailer in stats.mailers), default=0)
     for mailer in stats.mailers:
-        yield f"Mailer {mailer.alias:<{width}}  {_counts(mailer.states, SHOWN)}{_trouble(mailer)}"
-
-
-def humanise(length: timedelta) -> str:
-    """Write a length of time in its two largest units, as in `3 min 12 s`."""
-    seconds = max(0, int(length.total_seconds()))
-    units = {"d": seconds // 86400, "h": seconds // 3600 % 24, "min": seconds // 60 % 60, "s": seconds % 60}
-    largest = next((place for place, count in enumerate(units.values()) if count), len(units) - 1)
-    shown = list(units.items())[largest : largest + 2]
-    return " ".join(f"{count} {unit}" for unit, count in shown if count) or "0 s"
+        yield f"Mailer {mailer.alias:<{width}}  {_counts(mailer.states, SHOWN)}{_limits(mailer)}{_trouble(mailer)}"
 
 
 def _counts(states: Mapping[str, int], shown: type[State] | tuple[State, ...]) -> str:
     return ", ".join(f"{states.get(state, 0)} {state}" for state in shown)
+
+
+def _limits(mailer: MailerStats) -> str:
+    words = [] if mailer.rate is None else [f"at most {mailer.rate}"]
+    if mailer.allowance < 1:
+        words.append(f"slowed down to {mailer.allowance:.0%}")
+    return "".join(f"; {word}" for word in words)
 
 
 def _trouble(mailer: MailerStats) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 
 from mail_outbox.core.errors import (
+    CancelDelivery,
     IdempotencyConflict,
     InTransaction,
     InvalidMessage,
@@ -24,13 +25,31 @@ from mail_outbox.core.errors import (
     WrongState,
 )
 from mail_outbox.drain import DrainResult
-from mail_outbox.outbox.acting import cancel, hold, release, resend, retry
+from mail_outbox.outbox.acting import (
+    cancel,
+    change_mailer,
+    hold,
+    mark_sent,
+    release,
+    reschedule,
+    resend,
+    retry,
+)
 from mail_outbox.outbox.delivering import drain, send_now
 from mail_outbox.outbox.enqueueing import enqueue, enqueue_as_django, enqueue_many
+from mail_outbox.outbox.erasing import erase
+from mail_outbox.outbox.files import FileReference, attach_file
+from mail_outbox.outbox.flow import Health, MailerHealth, Problem, health
 from mail_outbox.outbox.mailers import pause, resume
+from mail_outbox.outbox.measuring import Durations, Measurement, all_problems, measure
 from mail_outbox.outbox.options import HIGH, LOW, NORMAL
+from mail_outbox.outbox.pruning import prune
+from mail_outbox.outbox.recovering import QuarantineResult, adopt, quarantine
+from mail_outbox.outbox.rotating import rotate_keys
+from mail_outbox.outbox.suppressing import suppress, unsuppress
 from mail_outbox.outbox.templates import UnknownTemplate, enqueue_template
 from mail_outbox.outbox.watching import MailerStats, Stats, for_object, stats
+from mail_outbox.transitions import EraseResult, PruneResult, RotateResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,56 +69,103 @@ aretry = _async(retry)
 aresend = _async(resend)
 ahold = _async(hold)
 arelease = _async(release)
+areschedule = _async(reschedule)
+amark_sent = _async(mark_sent)
+achange_mailer = _async(change_mailer)
 adrain = _async(drain)
 astats = _async(stats)
+ahealth = _async(health)
 apause = _async(pause)
 aresume = _async(resume)
+aprune = _async(prune)
+arotate_keys = _async(rotate_keys)
+aerase = _async(erase)
+asuppress = _async(suppress)
+aunsuppress = _async(unsuppress)
+aadopt = _async(adopt)
+aquarantine = _async(quarantine)
 
 __all__ = [
     "HIGH",
     "LOW",
     "NORMAL",
+    "CancelDelivery",
     "DrainResult",
+    "Durations",
+    "EraseResult",
+    "FileReference",
+    "Health",
     "IdempotencyConflict",
     "InTransaction",
     "InvalidMessage",
     "InvalidOption",
+    "MailerHealth",
     "MailerStats",
+    "Measurement",
     "NotInTransaction",
     "OutboxError",
     "OutboxPaused",
+    "Problem",
+    "PruneResult",
+    "QuarantineResult",
+    "RotateResult",
     "Stats",
     "UnknownMailer",
     "UnknownTemplate",
     "UnreadableEnvelope",
     "UnserializableMessage",
     "WrongState",
+    "aadopt",
     "acancel",
+    "achange_mailer",
+    "adopt",
     "adrain",
     "aenqueue",
     "aenqueue_many",
     "aenqueue_template",
+    "aerase",
+    "ahealth",
     "ahold",
+    "all_problems",
+    "amark_sent",
     "apause",
+    "aprune",
+    "aquarantine",
     "arelease",
+    "areschedule",
     "aresend",
     "aresume",
     "aretry",
+    "arotate_keys",
     "asend_now",
     "astats",
+    "asuppress",
+    "attach_file",
+    "aunsuppress",
     "cancel",
+    "change_mailer",
     "drain",
     "enqueue",
     "enqueue_as_django",
     "enqueue_many",
     "enqueue_template",
+    "erase",
     "for_object",
+    "health",
     "hold",
+    "mark_sent",
+    "measure",
     "pause",
+    "prune",
+    "quarantine",
     "release",
+    "reschedule",
     "resend",
     "resume",
     "retry",
+    "rotate_keys",
     "send_now",
     "stats",
+    "suppress",
+    "unsuppress",
 ]

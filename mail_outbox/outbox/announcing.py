@@ -8,6 +8,7 @@ from django.db import transaction
 
 from mail_outbox import signals
 from mail_outbox.models import OutboxEntry
+from mail_outbox.outbox import suppressing
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ def after_commit(entries: Sequence[OutboxEntry] = (), *, database: str) -> None:
         if not wave.is_announced:
             wave.is_announced = True
             signals.work_waiting.send_robust(sender=OutboxEntry, database=database)
+            suppressing.look(database=database)
 
     transaction.on_commit(announce, using=database, robust=True)
 

@@ -15,15 +15,17 @@ from django.db import IntegrityError, connections, models, transaction
 from django.utils import timezone
 
 from mail_outbox import conf as settings
-from mail_outbox import transitions
+from mail_outbox import tracing, transitions
 from mail_outbox.core import envelope
 from mail_outbox.core.addresses import mailboxes, normalise
 from mail_outbox.core.errors import IdempotencyConflict, InvalidMessage, NotInTransaction
 from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.core.validation import Limits, check_message
-from mail_outbox.models import SUBJECT_LENGTH, OutboxEntry
+from mail_outbox.models import SUBJECT_LENGTH, OutboxEntry, new
 from mail_outbox.outbox.announcing import after_commit
 from mail_outbox.outbox.options import NORMAL, ManyOptions, OnConflict, Options, check_options, refuse
+from mail_outbox.outbox.routing import choose
+from mail_outbox.outbox.suppressing import leave_out_suppressed
 from mail_outbox.transitions import BATCH, Draft
 
 logger = logging.getLogger("mail_outbox")
@@ -44,13 +46,16 @@ def enqueue(
     metadata: Mapping[str, Any] | None = None,
     sensitive: bool = False,
     max_attempts: int | None = None,
+    ignore_suppression: bool = False,
     database: str | None = None,
 ) -> OutboxEntry:
     """Write the message to the outbox, inside the caller's transaction, and return its entry.
 
-    `using` names the mailer; `send_at` is the earliest moment and `expires_at` the last, aware or as a delay from now;
+    `using` names the mailer, or the route that chooses it; `send_at` is the earliest moment and `expires_at` the last, aware or as a delay from now;
     `priority` is -100…100, higher first. The same `idempotency_key` again returns the first entry, `is_duplicate` set;
     for other content `on_conflict` decides. `on_ambiguous` says what follows an attempt that nobody can know the end of.
+    Recipients who are suppressed are left out, and where nobody is left the entry is `cancelled`; `ignore_suppression` is
+    for what has to be said all the same.
     Raises an OutboxError, or TypeError, where something cannot be, and then has written nothing.
     """
     options = check_options(
@@ -66,6 +71,7 @@ def enqueue(
         metadata=metadata,
         sensitive=sensitive,
         max_attempts=max_attempts,
+        ignore_suppression=ignore_suppression,
         database=database,
     )
     return write(make_draft(message, options), options)
@@ -74,17 +80,27 @@ def enqueue(
 def enqueue_many(messages: Iterable[EmailMessage], **keywords: Unpack[ManyOptions]) -> list[OutboxEntry]:
     """Write all the messages or none, in a constant number of statements per 500, and return their entries in order.
 
-    Takes the keywords of `enqueue`, for all messages alike, but those of idempotency; raises what it raises.
+    Takes the keywords of `enqueue`, for all messages alike, but those of idempotency; raises what it raises. Attachments
+    and long texts that several messages have are stored once.
     """
     refuse("enqueue_many", keywords, "idempotency_key", "on_conflict")
     options = check_options(**keywords)
     check_transaction(options.database)
     entries: list[OutboxEntry] = []
-    with transaction.atomic(using=options.database):
+    stored: set[str] = set()
+    readings: dict[envelope.Stream, envelope.Reading] = {}
+    database = options.database
+    with (
+        tracing.enqueueing() as traceparent,
+        transaction.atomic(using=database),
+        transitions.Gathered(database) as gathered,
+    ):
         for batch in _in_batches(messages):
-            drafts = [make_draft(message, options) for message in batch]
-            entries += transitions.insert(drafts, database=options.database)
-        after_commit(entries, database=options.database)
+            drafts = [make_draft(message, options, traceparent=traceparent, readings=readings) for message in batch]
+            drafts = leave_out_suppressed(_share(drafts, stored), database=database)
+            entries += transitions.insert(drafts, database=database, gathered=gathered)
+        gathered.finish()
+        after_commit(entries, database=database)
     return entries
 
 
@@ -97,16 +113,26 @@ def enqueue_as_django(message: EmailMessage, *, using: str | None = None) -> Out
     return write(make_draft(message, options, strict=False), options)
 
 
-def make_draft(message: EmailMessage, options: Options, *, strict: bool = True) -> Draft:
-    """Check the message and take it apart, and return what is to be written."""
+def make_draft(
+    message: EmailMessage,
+    options: Options,
+    *,
+    strict: bool = True,
+    traceparent: str = "",
+    readings: dict[envelope.Stream, envelope.Reading] | None = None,
+) -> Draft:
+    """Check the message and take it apart, and return what is to be written; `readings` remembers files for the next."""
     conf = settings.get_conf()
     check_message(message, limits=Limits(message_bytes=conf.max_message_bytes), strict=strict)
     message, options = _take_send_at(message, options)
-    stored = envelope.dump(message, classes=settings.message_classes())
+    using, route = choose(options.using, message)
+    stored = envelope.dump(message, classes=settings.message_classes(), readings=readings)
     uuid = uuid4()
-    entry = OutboxEntry(
+    entry = new(
+        OutboxEntry,
         uuid=uuid,
-        using=options.using,
+        using=using,
+        route=route,
         rank=-options.priority,
         max_attempts=options.max_attempts,
         on_ambiguous=options.on_ambiguous,
@@ -117,12 +143,14 @@ def make_draft(message: EmailMessage, options: Options, *, strict: bool = True) 
         tags=options.tags,
         subject=str(message.subject or "")[:SUBJECT_LENGTH],
         sensitive=options.sensitive,
+        ignore_suppression=options.ignore_suppression,
     )
     return Draft(
         entry=entry,
         envelope=stored,
         mailboxes=mailboxes(message),
         metadata=options.metadata,
+        traceparent=traceparent,
         send_at=options.send_at,
         expires_at=options.expires_at,
     )
@@ -131,6 +159,13 @@ def make_draft(message: EmailMessage, options: Options, *, strict: bool = True) 
 def write(draft: Draft, options: Options) -> OutboxEntry:
     """Write one draft and announce it after the commit; an idempotency key that is there already decides otherwise."""
     check_transaction(options.database)
+    with tracing.enqueueing() as traceparent:
+        draft = replace(draft, traceparent=traceparent) if traceparent else draft
+        [draft] = leave_out_suppressed([draft], database=options.database)
+        return _write(draft, options)
+
+
+def _write(draft: Draft, options: Options) -> OutboxEntry:
     if options.idempotency_key is not None:
         return _write_once(draft, options, options.idempotency_key)
     entry = transitions.insert([draft], database=options.database)[0]
@@ -175,7 +210,8 @@ def _read_past_snapshot(entries: models.QuerySet[OutboxEntry], database: str) ->
 
 def _resolve_conflict(existing: OutboxEntry, draft: Draft, options: Options, key: str) -> OutboxEntry:
     existing.is_duplicate = True
-    if existing.content.digest == envelope.digest(draft.envelope.payload):
+    # What has been erased or pruned is nobody's to compare with.
+    if not existing.has_content or existing.content.digest == envelope.digest(draft.envelope.payload):
         return existing
     if options.on_conflict == "return":
         logger.warning("idempotency key reused for other content", extra={"entry": existing.pk})
@@ -224,7 +260,21 @@ def _message_id(message: EmailMessage, unique: str) -> str:
     return f"<{unique}@{domain if at and domain else 'localhost'}>"
 
 
+def _share(drafts: Sequence[Draft], stored: set[str]) -> list[Draft]:
+    """Let the drafts share their long texts with each other and with what is stored; note what they store."""
+    envelopes = envelope.share([draft.envelope for draft in drafts], stored=stored)
+    stored.update(name for each in envelopes for name in each.blobs)
+    return [
+        draft if each is draft.envelope else replace(draft, envelope=each)
+        for draft, each in zip(drafts, envelopes, strict=True)
+    ]
+
+
 def _in_batches(messages: Iterable[EmailMessage]) -> Iterator[list[EmailMessage]]:
+    if not isinstance(messages, Iterable):
+        raise InvalidMessage(
+            f"Expected several messages, not {type(messages).__name__}; write enqueue_many([message])."
+        )
     iterator = iter(messages)
     while batch := list(islice(iterator, BATCH)):
         yield batch

@@ -1,6 +1,6 @@
 """The keywords of enqueue, checked where the caller still is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
@@ -9,7 +9,8 @@ from django.db import models
 
 from mail_outbox import conf as settings
 from mail_outbox.conf import Conf
-from mail_outbox.core.errors import InvalidOption, UnknownMailer, did_you_mean
+from mail_outbox.core.addresses import parse
+from mail_outbox.core.errors import InvalidMessage, InvalidOption, UnknownMailer, did_you_mean
 from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.models import label_of
 
@@ -29,6 +30,7 @@ class NowOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     sensitive: bool
     max_attempts: int | None
+    ignore_suppression: bool
     database: str | None
 
 
@@ -54,7 +56,10 @@ def refuse(verb: str, options: Mapping[str, object], *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What enqueue was asked to do with a message, every value checked and every default filled in."""
+    """What enqueue was asked to do with a message, every value checked and every default filled in.
+
+    `using` is a mailer or a route.
+    """
 
     using: str
     send_at: datetime | timedelta | None
@@ -68,6 +73,7 @@ class Options:
     metadata: dict[str, Any] | None
     sensitive: bool
     max_attempts: int | None
+    ignore_suppression: bool
     database: str
 
 
@@ -85,6 +91,7 @@ def check_options(
     metadata: Mapping[str, Any] | None = None,
     sensitive: bool = False,
     max_attempts: int | None = None,
+    ignore_suppression: bool = False,
     database: str | None = None,
 ) -> Options:
     """Return the options as values; raises InvalidOption, or UnknownMailer, naming what is wrong."""
@@ -97,7 +104,7 @@ def check_options(
     if on_ambiguous is not None:
         _check_choice("on_ambiguous", on_ambiguous, ("retry", "hold"))
     return Options(
-        using=check_mailer(using),
+        using=check_using(using),
         send_at=send_at,
         expires_at=expires_at,
         priority=priority,
@@ -109,28 +116,51 @@ def check_options(
         metadata=_check_metadata(metadata),
         sensitive=bool(sensitive),
         max_attempts=max_attempts,
+        ignore_suppression=bool(ignore_suppression),
         database=check_database(database, conf),
     )
 
 
-def check_mailer(alias: str | None) -> str:
-    """Return the alias of a mailer that delivers: the given one, or the default; raises UnknownMailer."""
-    real = settings.real_mailers()
-    chosen = settings.default_mailer() if alias is None else alias
+def check_using(name: str | None) -> str:
+    """Return the mailer or route that is to deliver: the given one, or the default; raises UnknownMailer."""
+    conf, real = settings.get_conf(), settings.real_mailers()
+    chosen = settings.default_mailer() if name is None else name
+    if chosen is not None and not isinstance(chosen, str):
+        raise InvalidOption(f"using must be the name of a mailer or route, not {type(chosen).__name__}.")
     if chosen is None:
         raise UnknownMailer(
             "No mailer was named and none is the default. Set MAIL_OUTBOX['USING'] to one of: "
-            + (", ".join(sorted(real)) or "none is configured")
+            + (", ".join(sorted([*real, *conf.routes])) or "none is configured")
         )
-    if chosen in real:
+    if chosen in real or conf.route(chosen) is not None or conf.chooser(chosen) is not None:
         return chosen
-    if chosen in settings.known_mailers():
-        raise UnknownMailer(
-            f"Mailer '{chosen}' is the outbox itself, which would deliver to itself for ever. "
-            f"Name the mailer that really delivers.{did_you_mean(chosen, real)}"
+    if chosen in conf.routes:
+        raise UnknownMailer(f"None of the mailers of route '{chosen}' is configured.{did_you_mean('', real)}")
+    raise _unknown(chosen, conf.routes)
+
+
+def check_mailer(alias: str) -> str:
+    """Return the alias of a mailer that delivers; raises UnknownMailer for anything else, a route included."""
+    conf, real = settings.get_conf(), settings.real_mailers()
+    if alias in real:
+        return alias
+    if alias in conf.routes:
+        route = conf.route(alias)
+        theirs = f" Those of the route: {', '.join(route.mailers)}." if route is not None else ""
+        raise UnknownMailer(f"'{alias}' is a route, which is no mailer. Name one of the mailers.{theirs}")
+    raise _unknown(alias)
+
+
+def _unknown(name: str, routes: Iterable[str] = ()) -> UnknownMailer:
+    real = settings.real_mailers()
+    if name in settings.known_mailers():
+        return UnknownMailer(
+            f"Mailer '{name}' is the outbox itself, which would deliver to itself for ever. "
+            f"Name the mailer that really delivers.{did_you_mean(name, real)}"
         )
     where = "MAILERS" if settings.uses_django_mailers() else "MAIL_OUTBOX['MAILERS']"
-    raise UnknownMailer(f"No mailer '{chosen}' in {where}.{did_you_mean(chosen, real)}")
+    nor = ", nor a route of that name in MAIL_OUTBOX['ROUTES']" if routes else ""
+    return UnknownMailer(f"No mailer '{name}' in {where}{nor}.{did_you_mean(name, [*real, *routes])}")
 
 
 def check_database(alias: str | None, conf: Conf) -> str:
@@ -143,6 +173,17 @@ def check_database(alias: str | None, conf: Conf) -> str:
             + did_you_mean(alias, conf.databases)
         )
     return alias
+
+
+def check_address(text: str) -> str:
+    """Return the address normalised; raises InvalidOption for what is not exactly one."""
+    try:
+        plain = parse(text)
+    except InvalidMessage as error:
+        raise InvalidOption(str(error)) from error
+    if "@" not in plain:
+        raise InvalidOption(f"'{text}' is not one address: it has no domain.")
+    return plain
 
 
 def check_moment(name: str, value: datetime | timedelta | None) -> None:
@@ -216,6 +257,8 @@ def _check_tags(tags: Sequence[str]) -> list[str]:
 def _check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if metadata is None:
         return None
+    if not isinstance(metadata, Mapping):
+        raise InvalidOption(f"metadata must be a mapping of names to values, not {type(metadata).__name__}.")
     for key, value in metadata.items():
         if not isinstance(key, str) or not (value is None or isinstance(value, str | int | float | bool)):
             raise InvalidOption(

@@ -22,9 +22,9 @@ from django.utils import translation
 from mail_outbox import conf as settings
 from mail_outbox.core.errors import OutboxError, did_you_mean
 from mail_outbox.core.html_text import html_to_text
-from mail_outbox.models import OutboxEntry
-from mail_outbox.outbox.enqueueing import enqueue
-from mail_outbox.outbox.options import OnceOptions
+from mail_outbox.models import TEMPLATE_LENGTH, OutboxEntry
+from mail_outbox.outbox.enqueueing import make_draft, write
+from mail_outbox.outbox.options import OnceOptions, check_options
 
 AnyAttachment = MIMEBase | MIMEPart | tuple[str | None, Any] | tuple[str | None, Any, str | None]
 """What Django's EmailMessage takes in `attachments`, its named tuple EmailAttachment included."""
@@ -94,9 +94,16 @@ def enqueue_template(
         )
         if html:
             message.attach_alternative(html, "text/html")
-        if options.get("sensitive") is None:
-            options["sensitive"] = _is_sensitive(name)
-        return enqueue(message, **options)
+        return _enqueue(message, name, options)
+
+
+def _enqueue(message: EmailMultiAlternatives, name: str, options: OnceOptions) -> OutboxEntry:
+    if options.get("sensitive") is None:
+        options["sensitive"] = _is_sensitive(name)
+    checked = check_options(**options)
+    draft = make_draft(message, checked)
+    draft.entry.template = name[:TEMPLATE_LENGTH]
+    return write(draft, checked)
 
 
 def _speaking(language: str | None) -> AbstractContextManager[None]:

@@ -1,10 +1,12 @@
-"""Rows in batches and in one order, locked so that workers pass each other by."""
+"""Rows in batches and in one order, locked so that workers pass each other by, or wait for each other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import InterfaceError, InternalError, OperationalError, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
+from mail_outbox.models import Attachment, MailerState
 from mail_outbox.models.entry import EntryQuerySet
 
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
@@ -33,3 +35,43 @@ def lock_free_rows(entries: EntryQuerySet, limit: int, *columns: str) -> list[An
         no_key=features.has_select_for_no_key_update,
     )
     return list(locked.values_list(*columns)[:limit])
+
+
+def share_attachments(names: Sequence[str], *, are_there: bool, database: str) -> set[str]:
+    """Keep prune off the attachments of these digests until the transaction ends, and return those that there are.
+
+    Whoever else shares them does not wait, which is why Django's own row locks will not do. `are_there` says that
+    all of them have just been seen.
+    """
+    connection = connections[database]
+    attachments = Attachment.objects.using(database).filter(digest__in=names)
+    if connection.vendor == "mysql" and not are_there:
+        # A locking read of what is not there locks the gap, and two that then insert into it deadlock.
+        names = list(attachments.values_list("digest", flat=True))
+    elif connection.vendor == "sqlite":
+        return set(attachments.values_list("digest", flat=True))  # the writer is alone
+    if not names:
+        return set()
+    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else "LOCK IN SHARE MODE"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT digest FROM {Attachment._meta.db_table} WHERE digest IN ({', '.join(['%s'] * len(names))})"  # noqa: S608
+            f" ORDER BY digest {lock}",
+            list(names),
+        )
+        return {digest for (digest,) in cursor.fetchall()}
+
+
+@contextmanager
+def locked_mailer(alias: str, *, database: str) -> Iterator[MailerState]:
+    """Hold the mailer's one row, written where it is missing, in a transaction."""
+    states = MailerState.objects.using(database)
+    with transaction.atomic(using=database):
+        state = states.select_for_update().filter(alias=alias).first()
+        if state is not None:
+            yield state
+            return
+    # Not in the same transaction: InnoDB deadlocks where two that have found the row missing write and then lock it.
+    states.bulk_create([MailerState(alias=alias)], ignore_conflicts=True)
+    with transaction.atomic(using=database):
+        yield states.select_for_update().get(alias=alias)

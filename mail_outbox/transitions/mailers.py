@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from mail_outbox.core.outcomes import Outcome
-from mail_outbox.core.throttle import REACHED, Trouble, trouble_in
+from mail_outbox.core.outcomes import Kind, Outcome
+from mail_outbox.core.throttle import REACHED, Trouble, slowed, trouble_in
 from mail_outbox.models import TEXT_LENGTH, MailerState, UtcNow
 from mail_outbox.transitions.settling import cut
 
@@ -45,12 +45,21 @@ def _strike(alias: str, trouble: Trouble, *, probed: bool, luck: float, database
         # Eight senders that fail together are one strike: only the first, or the probe, finds the breaker closed.
         if state.strikes and not probed:
             return
+        if trouble.outcome.kind is Kind.THROTTLED:
+            _slow_down(state, database)
         states.filter(alias=alias).update(
             strikes=state.strikes + 1,
             broken_until=UtcNow() + trouble.pause_after(state.strikes, luck=luck),
             broken_reason=cut(f"{trouble.outcome.kind} {trouble.outcome.code}: {trouble.outcome.text}"),
             recovered_at=None,
         )
+
+
+def _slow_down(state: MailerState, database: str) -> None:
+    """Halve what the mailer may do; the caller holds its row."""
+    states = MailerState.objects.using(database).filter(alias=state.alias)
+    now = states.values_list(UtcNow(), flat=True).get()
+    states.update(allowance=slowed(state.allowance_at(now)), slowed_at=now)
 
 
 def close_breaker(alias: str, *, database: str) -> None:

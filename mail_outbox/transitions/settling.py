@@ -1,18 +1,27 @@
 """From sending to what comes next: decisions and attempts, written in the batches that form by themselves."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 
-from mail_outbox.core.outcomes import Kind, Outcome
-from mail_outbox.core.retry import Decision
-from mail_outbox.core.states import FINISHED, State
+from mail_outbox.core.outcomes import SUPPRESSED, Kind, Outcome
+from mail_outbox.core.retry import GIVE_BACK, SOME_REFUSED, Decision
+from mail_outbox.core.states import FINISHED, OVER, State
 from mail_outbox.models import TEXT_LENGTH, Attempt, OutboxEntry, Recipient, RecipientStatus, UtcNow
+from mail_outbox.transitions.forgetting import forget_sensitive
 from mail_outbox.transitions.locking import DATABASE_AWAY
+from mail_outbox.transitions.suppressing import feed
+
+MAY_HAVE_ARRIVED = frozenset({Kind.PARTIAL, Kind.AMBIGUOUS})
+"""Outcomes after which somebody may have the message, so that only the mailer that knows it may go on with it."""
+FACTS = frozenset({Kind.SENT, Kind.PARTIAL})
+"""Outcomes that say who has the message, whatever has been written of the entry and its recipients meanwhile."""
+OVER_WITHOUT = OVER - {State.SENT}
+"""The states in which nobody will be tried any more, and nobody seemed to have the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +64,35 @@ def settle(settlements: Sequence[Settlement], *, database: str) -> list[Settleme
     return effective
 
 
+def give_back(claim_id: UUID, *, database: str) -> int:
+    """Put back what was claimed and no sender ever had, its place in line kept, and return how many."""
+    return update_state(OutboxEntry.objects.using(database).claimed(claim_id), GIVE_BACK, None)
+
+
 def _settle_together(settlements: Sequence[Settlement], database: str) -> list[Settlement]:
     plain = [settlement for settlement in settlements if settlement.is_plain_success]
     others = [settlement for settlement in settlements if not settlement.is_plain_success]
     with transaction.atomic(using=database):
         if plain:
             _write_successes(plain, database)
-        effective = plain + [settlement for settlement in others if _write_decision(settlement, database)]
+        effective = plain + [written for each in others if (written := _write_decision(each, database)) is not None]
+        _forget(effective, database)
         # Last: InnoDB locks the entry of each new attempt for sharing, and whoever turns that into a lock for writing
         # deadlocks with a caller who cancels or holds the entry meanwhile.
         _write_attempts(settlements, database)
+        feed(_suppressing(settlements), database=database)
         return effective
+
+
+def _suppressing(settlements: Iterable[Settlement]) -> dict[str, str]:
+    """Return the addresses that a provider writes to no more, each with what was said of it."""
+    return {
+        address: f"{refusal.code} by {settlement.entry.using}"
+        for settlement in settlements
+        if settlement.outcome is not None
+        for address, refusal in settlement.outcome.refused.items()
+        if refusal.suppresses and refusal.for_good
+    }
 
 
 def _settle_without_facts(settlement: Settlement, database: str) -> None:
@@ -75,6 +102,11 @@ def _settle_without_facts(settlement: Settlement, database: str) -> None:
             _write_successes([settlement], database)
         else:
             _write_decision(settlement, database)
+        _forget([settlement], database)
+
+
+def _forget(settlements: Iterable[Settlement], database: str) -> None:
+    forget_sensitive([each.entry.pk for each in settlements if each.entry.sensitive], database=database)
 
 
 def _write_successes(settlements: Sequence[Settlement], database: str) -> None:
@@ -94,17 +126,20 @@ def _write_successes(settlements: Sequence[Settlement], database: str) -> None:
             finished_at=UtcNow(),
         )
     )
+    for settlement in settlements:
+        if settlement.outcome is not None:
+            _write_withheld(settlement, settlement.outcome, database)
     everybody = [settlement.entry.pk for settlement in settlements if settlement.only is None]
-    open_recipients = Recipient.objects.using(database).filter(status=RecipientStatus.OPEN)
     if everybody:
-        open_recipients.filter(entry_id__in=everybody).update(status=RecipientStatus.ACCEPTED)
+        recipients = Recipient.objects.using(database).filter(entry_id__in=everybody, status__in=_open_to(Kind.SENT))
+        recipients.update(status=RecipientStatus.ACCEPTED)
     for settlement in settlements:
         if settlement.only is not None:
             _addressed(settlement, database).update(status=RecipientStatus.ACCEPTED)
 
 
-def _write_decision(settlement: Settlement, database: str) -> bool:
-    """Write one decision and what became of the recipients; tell whether the claim still held."""
+def _write_decision(settlement: Settlement, database: str) -> Settlement | None:
+    """Write one decision and what became of the recipients; return it as it was written, or None without the claim."""
     outcome = settlement.outcome
     is_fact = outcome is not None and outcome.kind is Kind.PARTIAL
     entries = OutboxEntry.objects.using(database).filter(pk=settlement.entry.pk)
@@ -113,9 +148,15 @@ def _write_decision(settlement: Settlement, database: str) -> bool:
     else:
         entries = entries.filter(state=State.SENDING, claim_id=settlement.claim_id)
     is_ours = bool(update_state(entries, settlement.decision, outcome))
+    if is_fact and not is_ours:
+        # Nobody will be tried any more, and somebody has it: a retry that "failed" invites to would write to them twice.
+        over = OutboxEntry.objects.using(database).filter(pk=settlement.entry.pk, state__in=OVER_WITHOUT)
+        late = replace(settlement, decision=SOME_REFUSED)
+        if update_state(over, late.decision, outcome):
+            settlement, is_ours = late, True
     if outcome is not None and (is_ours or is_fact):
         _write_recipients(settlement, outcome, database)
-    return is_ours
+    return settlement if is_ours else None
 
 
 def update_state(entries: QuerySet[OutboxEntry], decision: Decision, outcome: Outcome | None) -> int:
@@ -127,8 +168,14 @@ def update_state(entries: QuerySet[OutboxEntry], decision: Decision, outcome: Ou
         "lease_expires_at": None,
         "finished_at": UtcNow() if decision.state in FINISHED else None,
     }
+    if decision.using is not None:
+        changes["using"] = decision.using
+    if outcome is not None and outcome.kind in MAY_HAVE_ARRIVED:
+        changes["is_pinned"] = True
     if decision.due_after is not None:
         changes["due_at"] = UtcNow() + decision.due_after
+    if decision.recognised_for is not None:
+        changes["recognised_until"] = UtcNow() + decision.recognised_for
     if not decision.counted:
         changes["attempts"] = F("attempts") - 1
     if outcome is not None:
@@ -142,21 +189,53 @@ def update_state(entries: QuerySet[OutboxEntry], decision: Decision, outcome: Ou
 
 def _write_recipients(settlement: Settlement, outcome: Outcome, database: str) -> None:
     addressed = _addressed(settlement, database)
+    still_open = addressed.filter(status=RecipientStatus.OPEN)
     for address, refusal in outcome.refused.items():
-        status = RecipientStatus.REFUSED if refusal.for_good else RecipientStatus.OPEN
-        addressed.filter(address=address).update(status=status, code=cut(refusal.code, 64), text=cut(refusal.text))
+        # Whom nobody wrote to has refused nothing.
+        is_refused = refusal.for_good and address not in outcome.withheld
+        status = RecipientStatus.REFUSED if is_refused else RecipientStatus.OPEN
+        still_open.filter(address=address).update(status=status, code=cut(refusal.code, 64), text=cut(refusal.text))
+    _write_withheld(settlement, outcome, database)
     if outcome.kind is Kind.PARTIAL:
         addressed.exclude(address__in=list(outcome.refused)).update(status=RecipientStatus.ACCEPTED)
     gave_up = outcome.kind is not Kind.AMBIGUOUS and settlement.decision.state in {State.FAILED, State.SENT}
     if gave_up:
         # A refusal for now that will not be tried again has become one for good.
-        leftover = addressed.filter(status=RecipientStatus.OPEN)
+        leftover = still_open.exclude(address__in=list(outcome.withheld))
         leftover.update(status=RecipientStatus.REFUSED)
 
 
+def _write_withheld(settlement: Settlement, outcome: Outcome, database: str) -> None:
+    """Note whom the guard or the list kept the message from."""
+    over = {address: code for address, code in outcome.withheld.items() if _is_over(address, code, settlement, outcome)}
+    for code in sorted(set(over.values())):
+        addresses = [address for address, why in over.items() if why == code]
+        _addressed(settlement, database).filter(address__in=addresses).update(
+            status=RecipientStatus.SUPPRESSED, code=code
+        )
+
+
+def _is_over(address: str, code: str, settlement: Settlement, outcome: Outcome) -> bool:
+    """Tell whether the recipient will get nothing any more."""
+    if settlement.decision.state is State.SENT:
+        return True
+    if outcome.kind is Kind.PARTIAL:
+        # What went out in its place is tried again.
+        return address not in outcome.refused or outcome.refused[address].for_good
+    # A retry asks the list again, but only whoever takes the guard away knows of it.
+    return code == SUPPRESSED and settlement.decision.state in {State.FAILED, State.CANCELLED}
+
+
 def _addressed(settlement: Settlement, database: str) -> QuerySet[Recipient]:
-    recipients = Recipient.objects.using(database).filter(entry_id=settlement.entry.pk, status=RecipientStatus.OPEN)
+    kind = None if settlement.outcome is None else settlement.outcome.kind
+    recipients = Recipient.objects.using(database).filter(entry_id=settlement.entry.pk, status__in=_open_to(kind))
     return recipients if settlement.only is None else recipients.filter(address__in=settlement.only)
+
+
+def _open_to(kind: Kind | None) -> list[RecipientStatus]:
+    """Return the states of recipients of which an outcome of this kind may still say something."""
+    # A fact that comes late may find them refused by a later attempt, or given up.
+    return [RecipientStatus.OPEN, RecipientStatus.REFUSED] if kind in FACTS else [RecipientStatus.OPEN]
 
 
 def _write_attempts(settlements: Iterable[Settlement], database: str) -> None:

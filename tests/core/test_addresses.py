@@ -8,7 +8,8 @@ from django.utils.functional import lazystr
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mail_outbox.core.addresses import Mailbox, mailboxes, normalise, parse
+from mail_outbox.core import addresses
+from mail_outbox.core.addresses import PLAIN, Mailbox, is_plain, mailboxes, normalise, parse
 from mail_outbox.core.errors import InvalidMessage
 
 GOOD = [
@@ -31,6 +32,7 @@ BAD = [
     pytest.param("", id="empty"),
     pytest.param("<>", id="null sender"),
     pytest.param("not an address", id="words"),
+    pytest.param("1@[ ", id="a domain literal that never ends"),
     pytest.param("a@x.example, b@x.example", id="two with a comma"),
     pytest.param("a@x.example; b@x.example", id="two with a semicolon"),
     pytest.param("a@x.example b@x.example", id="two with a space"),
@@ -163,3 +165,26 @@ def test_odd_recipients_never_raise():
         Mailbox("to", "lazy@x.example"),
         Mailbox("cc", "bare@x.example"),
     ]
+
+
+@given(st.from_regex(PLAIN, fullmatch=True))
+@example("=?utf-8?q?jo?=@x.example")
+@example("a" * 64 + "@" + "b" * 63 + ".example")
+def test_a_plain_address_is_what_the_parser_would_make_of_it(text: str):
+    mailbox = addresses._mailbox(text)
+    spec = addresses._spec(mailbox).lower()
+
+    assert not is_plain(text) or (normalise(text), parse(text), list(mailbox.all_defects)) == (spec, spec, [])
+
+
+@pytest.mark.parametrize("text", ["Jo@SHOP.example", "o'brien+x@a-b.example", "jo@localhost", "1@2.3"])
+def test_most_addresses_are_plain(text: str):
+    assert is_plain(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["webmaster", "jo@x..example", "jo@-x.example", ".jo@x.example", "jo@x.example.", "jo@x.example\n", "jö@x.y"],
+)
+def test_what_only_the_parser_can_judge_is_not_plain(text: str):
+    assert not is_plain(text)

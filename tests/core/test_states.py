@@ -30,8 +30,14 @@ ALLOWED = {
     (Verb.RETRY, State.HELD, State.QUEUED),
     (Verb.RETRY, State.EXPIRED, State.QUEUED),
     (Verb.RETRY, State.CANCELLED, State.QUEUED),
+    (Verb.RESCHEDULE, State.SCHEDULED, State.SCHEDULED),
+    (Verb.RESCHEDULE, State.QUEUED, State.SCHEDULED),
+    (Verb.RESCHEDULE, State.HELD, State.SCHEDULED),
+    (Verb.MARK_SENT, State.HELD, State.SENT),
     *((Verb.LATE_SUCCESS, state, State.SENT) for state in State if state is not State.SENT),
     (Verb.SET_ASIDE, State.QUEUED, State.HELD),
+    *((Verb.ERASE, state, State.CANCELLED) for state in (*WAITING, State.HELD)),
+    *((Verb.QUARANTINE, state, State.HELD) for state in UNFINISHED),
     (Verb.SET_ASIDE, State.SENDING, State.HELD),
 }
 

@@ -5,7 +5,15 @@ from datetime import timedelta
 import pytest
 
 from mail_outbox.core.outcomes import MailerTrouble, Permanent, Sent, Throttled, Transient
-from mail_outbox.core.throttle import Trouble, room_after_recovery, trouble_in
+from mail_outbox.core.throttle import (
+    SLOWEST,
+    Trouble,
+    allowance_after,
+    room_after_recovery,
+    senders_allowed,
+    slowed,
+    trouble_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +47,24 @@ def test_a_message_that_is_refused_is_no_trouble_with_the_mailer():
 @pytest.mark.parametrize(("seconds", "room"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, 8), (10**9, 8)])
 def test_a_recovered_mailer_is_ramped_up(seconds, room):
     assert room_after_recovery(8, timedelta(seconds=seconds)) == room
+
+
+def test_throttling_halves_what_a_mailer_may_do_but_never_stops_it():
+    allowance = 1.0
+    seen = [allowance := slowed(allowance) for _ in range(10)]
+
+    assert seen[:3] == [0.5, 0.25, 0.125]
+    assert seen[-1] == SLOWEST
+
+
+@pytest.mark.parametrize(
+    ("allowance", "minutes", "then"),
+    [(0.5, 0, 0.5), (0.5, 1, 0.6), (0.5, 5, 1.0), (SLOWEST, 10, 1.0), (0.5, 10**6, 1.0), (0.5, -1, 0.5)],
+)
+def test_it_grows_back_evenly_with_time(allowance, minutes, then):
+    assert allowance_after(allowance, timedelta(minutes=minutes)) == pytest.approx(then)
+
+
+@pytest.mark.parametrize(("allowance", "senders"), [(1.0, 8), (0.5, 4), (0.3, 2), (SLOWEST, 1)])
+def test_without_a_rate_it_is_the_senders_that_become_fewer(allowance, senders):
+    assert senders_allowed(8, allowance) == senders

@@ -3,8 +3,12 @@
 import smtplib
 from typing import Any, ClassVar
 
+from anymail.backends.resend import EmailBackend as ResendBackend
+from anymail.backends.test import EmailBackend as AnymailTestBackend
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
+
+from mail_outbox.delivery.stamps import POLICY
 
 
 class UTF8Backend(SMTPBackend):
@@ -115,7 +119,47 @@ class ClumsyBackend(ForeignBackend):
         raise RuntimeError("cannot be closed")
 
 
+class AmazonBackend(AnymailTestBackend):
+    """Anymail's test backend under Amazon's name."""
+
+    esp_name = "Amazon SES"
+
+
+class KeyedResend(ResendBackend):
+    """Sets the idempotency key itself."""
+
+    def create_session(self) -> Any:
+        """Let every request have it."""
+        session = super().create_session()
+        session.headers["Idempotency-Key"] = "mine"
+        return session
+
+
 class LoopBackend(ForeignBackend):
     """Stands for the outbox's own backend."""
 
     enqueues = True
+
+
+class LookingBackend(SMTPBackend):
+    """Looks into the message before it sends it, as one that signs does."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def _send(self, email_message: Any) -> bool:
+        self.look(email_message.message(**POLICY))
+        return bool(super()._send(email_message))
+
+    def look(self, built: Any) -> None:
+        self.seen.extend(part.get_payload(decode=True) for part in built.walk() if part.get_filename())
+
+
+class CopyingBackend(LookingBackend):
+    """Likewise, in another method."""
+
+    _send = SMTPBackend._send
+
+    def send_messages(self, email_messages: Any) -> int:
+        for message in email_messages:
+            self.look(message.message(**POLICY))
+        return super().send_messages(email_messages)

@@ -12,6 +12,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from mail_outbox.conf import MailerOptions
 from mail_outbox.delivery import Line, Parcel
 from tests.delivery.esps import OPTIONS
+from tests.faults.smtp_server import SMTPFaultServer
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 MESSAGE_ID = "<6f1c.0@outbox.example>"
@@ -56,10 +57,17 @@ def open_line(set_mailers: SetMailers) -> Iterator[OpenLine]:
 def smtp_line(open_line: OpenLine) -> OpenLine:
     """Return what makes a line to an SMTP server."""
 
-    def smtp_line(server: Any, *, timeout: float = 5.0, **options: Any) -> Line:
+    def smtp_line(server: Any, *, timeout: float = 20.0, **options: Any) -> Line:
         return open_line(SMTP, host=server.host, port=server.port, timeout=timeout, **options)
 
     return smtp_line
+
+
+@pytest.fixture(params=[False, True], ids=["one by one", "in one piece"])
+def pipelining(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Have every SMTP server take MAIL, RCPT and DATA one by one, or announce that it takes them in one piece."""
+    monkeypatch.setattr(SMTPFaultServer, "is_pipelining", request.param)
+    return bool(request.param)
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def esp_line(open_line: OpenLine, monkeypatch: pytest.MonkeyPatch) -> OpenLine:
     """Return what makes a line to a provider that the fault server plays."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    def esp_line(esp: str, server: Any, *, timeout: float = 5.0, **options: Any) -> Line:
+    def esp_line(esp: str, server: Any, *, timeout: float = 20.0, **options: Any) -> Line:
         backend = f"anymail.backends.{esp}.EmailBackend"
         return open_line(backend, **(OPTIONS[esp] | {"api_url": server.url, "timeout": timeout} | options))
 

@@ -98,6 +98,16 @@ class TestRecipients:
         assert server.journal[0].json()["To"] == "Bob <Bob@example.com>"
         assert "Cc" not in server.journal[0].json()
 
+    def test_who_gets_a_copy_takes_the_place_where_nobody_else_is_open(self, esp_line: OpenLine):
+        message = a_message("ann@example.com", cc=["cy@example.com"], bcc=["bob@example.com"])
+        only = frozenset({"cy@example.com", "bob@example.com"})
+        with HTTPFaultServer(default=POSTMARK_OK) as server:
+            esp_line("postmark", server).deliver(a_parcel(message, only=only))
+
+        sent = server.journal[0].json()
+        assert (sent["To"], sent["Bcc"]) == ("cy@example.com", "bob@example.com")
+        assert "Cc" not in sent
+
 
 class TestWhatIsRaised:
     """Exceptions are read by how far the attempt had got."""
@@ -177,7 +187,7 @@ class TestWhatIsRaised:
         message = a_message()
         message.anymail_test_response = AnymailAPIError("no", response=response)
 
-        outcome = open_line("anymail.backends.test.EmailBackend").deliver(a_parcel(message))
+        outcome = open_line("tests.delivery.backends.AmazonBackend").deliver(a_parcel(message))
 
         assert (outcome.kind, outcome.code, outcome.text) == (kind, code, "no")
         assert getattr(outcome, "retry_after", None) == (timedelta(minutes=15) if "Limit" in code else None)
@@ -197,7 +207,7 @@ class TestWhatIsRaised:
         message.anymail_test_response = AnymailAPIError("no")
         message.anymail_test_response.__cause__ = type(cause, (Exception,), {})()
 
-        assert open_line("anymail.backends.test.EmailBackend").deliver(a_parcel(message)).kind is kind
+        assert open_line("tests.delivery.backends.AmazonBackend").deliver(a_parcel(message)).kind is kind
 
     def test_a_status_without_an_answer_is_read(self, open_line: OpenLine):
         message = a_message()

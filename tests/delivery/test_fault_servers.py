@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -45,14 +44,12 @@ def test_a_hundred_connections_at_once():
     assert sorted(accepted.message_id for accepted in server.journal) == sorted(f"<{n}@x.example>" for n in range(100))
 
 
-def test_hundreds_of_messages_a_second():
+def test_hundreds_of_messages_over_a_few_connections():
     with SMTPFaultServer() as server, ThreadPoolExecutor(8) as pool:
-        started = time.monotonic()
         list(pool.map(lambda number: send(server, number, 50), range(8)))
-        took = time.monotonic() - started
 
     assert len(server.journal) == 400
-    assert took < 400 / 200  # several times faster on a machine that has nothing else to do
+    assert server.connections == 8
 
 
 def test_clients_may_be_other_processes():
@@ -110,3 +107,13 @@ def test_the_http_server_keeps_connections_and_writes_down_what_it_accepts():
 
     assert [request.body for request in server.journal] == [b"two"]
     assert [request.body for request in server.requests] == [b"one", b"two"]
+
+
+def test_half_a_request_is_none():
+    with HTTPFaultServer() as server:
+        with socket.create_connection((server.host, server.port)) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b""
+
+        assert (server.requests, server.journal) == ([], [])

@@ -2,17 +2,19 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
-from mail_outbox.conf import MailerOptions
 from mail_outbox.core.outcomes import Kind
-from mail_outbox.delivery import Line
+from mail_outbox.delivery import NotNow
 from tests.delivery import backends
 from tests.delivery.conftest import BIG, OpenLine, SetMailers, a_message, a_parcel
 from tests.faults.smtp_server import SMTPFaultServer
+
+pytestmark = pytest.mark.usefixtures("pipelining")
 
 HERE = "tests.delivery.backends"
 FOREIGN = f"{HERE}.ForeignBackend"
@@ -54,6 +56,31 @@ class TestConnection:
 
             assert server.connections == 3
             assert sum(command.lower() == "quit" for command in server.commands) == 3
+
+    def test_a_gate_is_asked_when_it_is_open_and_before_anything_is_said_of_the_message(self, smtp_line: OpenLine):
+        with SMTPFaultServer() as server:
+            line, heard = smtp_line(server), []
+
+            outcome = line.deliver(replace(a_parcel(), gate=lambda: heard.append(list(server.commands))))
+
+            assert outcome.kind is Kind.SENT
+            assert [[command.split()[0].lower() for command in commands] for commands in heard] in ([[]], [["ehlo"]])
+            assert server.connections == 1
+
+    def test_a_gate_that_is_shut_sends_nothing_and_keeps_it(self, smtp_line: OpenLine):
+        def refuse() -> None:
+            raise NotNow
+
+        with SMTPFaultServer() as server:
+            line = smtp_line(server)
+
+            with pytest.raises(NotNow):
+                line.deliver(replace(a_parcel(), gate=refuse))
+
+            assert line.is_open
+            assert line.deliver(a_parcel()).kind is Kind.SENT
+            assert server.connections == 1
+            assert len(server.journal) == 1
 
     def test_an_explicit_refusal_keeps_it(self, smtp_line: OpenLine):
         script = {"mail": ["550 5.7.1 no"], "rcpt": ["550 5.1.1 no"], "dot": ["451 4.3.0 later"]}
@@ -129,9 +156,6 @@ class TestConnection:
         line.close()
 
         assert [record.levelname for record in caplog.records] == ["DEBUG"]
-
-    def test_its_owner_learns_how_long_it_may_idle(self):
-        assert Line("m", MailerOptions()).idle_after_seconds == 30.0
 
 
 class TestDescendantsOfDjangosBackend:

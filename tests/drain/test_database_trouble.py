@@ -1,5 +1,6 @@
 """The database goes away in the middle of a drain, at every statement there is."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.db import OperationalError, connection
 from mail_outbox import outbox
 from mail_outbox.drain import Engine
 from mail_outbox.models import Attempt, OutboxEntry
-from tests.support import a_message, scripted
+from tests.support import a_message, age, scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,18 +75,24 @@ def test_a_database_that_stays_away_ends_a_run_with_its_error(provider, monkeypa
     assert provider.accepted == []
 
 
+class OutageAfterClaim(Outage):
+    """Begins when the entries that have just been claimed are read."""
+
+    def __init__(self):
+        super().__init__(first=0, length=0)
+
+    def __call__(self, execute, sql, params, many, context):
+        if "claim_id" in sql and sql.startswith("SELECT"):
+            self.failing = range(10_000)
+        return super().__call__(execute, sql, params, many, context)
+
+
 def test_an_outage_that_begins_inside_a_claim_ends_a_slice_and_the_next_one_takes_the_claim_up(provider, monkeypatch):
     monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
     engine = Engine("default")
     outbox.enqueue(a_message("x"))
 
-    class OutageAfterClaim(Outage):
-        def __call__(self, execute, sql, params, many, context):
-            if "claim_id" in sql and sql.startswith("SELECT"):
-                self.failing = range(10_000)
-            return super().__call__(execute, sql, params, many, context)
-
-    with connection.execute_wrapper(OutageAfterClaim(first=0, length=0)), pytest.raises(OperationalError):
+    with connection.execute_wrapper(OutageAfterClaim()), pytest.raises(OperationalError):
         engine.run(slice_length=timedelta(seconds=0.05))
     assert provider.accepted == []
 
@@ -94,3 +101,22 @@ def test_an_outage_that_begins_inside_a_claim_ends_a_slice_and_the_next_one_take
 
     assert provider.subjects == ["x"]
     assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}
+
+
+def test_what_was_claimed_before_an_outage_longer_than_the_lease_is_not_taken_for_tried(provider, monkeypatch):
+    monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
+    engine = Engine("default")
+    entry = outbox.enqueue(a_message("x"), on_ambiguous="hold")
+    with connection.execute_wrapper(OutageAfterClaim()), pytest.raises(OperationalError):
+        engine.run(slice_length=timedelta(seconds=0.05))
+    claims = engine._dispatcher.claims
+    assert claims._open_claim is not None
+    claims._open_claim = replace(claims._open_claim, lease_until=0.0)
+    age(entry, lease_expires_at=timedelta(hours=-1))
+
+    engine.run()
+    engine.stop()
+
+    assert provider.subjects == ["x"]
+    assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}
+    assert set(Attempt.objects.values_list("kind", flat=True)) == {"sent"}

@@ -4,13 +4,16 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 Action = Any
 """What a server does at a step; each server lists its own."""
 
 SLOW = "slow"
+
+HANGS = 12.0
+"""Seconds that nothing takes, however busy the machine: who needs them has waited for what it should have left."""
 
 
 class Hangup(Exception):
@@ -179,6 +182,28 @@ class FaultServer:
             with self._lock:
                 self._peers.discard(peer)
                 self.open_connections -= 1
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """Yield a port of the loopback that refuses every connection."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can open it meanwhile
+        yield taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def full_port() -> Iterator[int]:
+    """Yield a port of the loopback that answers no connection: the queue of those that wait is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 Steps = Mapping[str, Action]

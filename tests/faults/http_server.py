@@ -1,6 +1,8 @@
 """An HTTP server that fails where it is told to, and knows what it really accepted."""
 
 import json
+import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +20,13 @@ class Answer:
     status: int = 200
     body: Any = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    accepts: bool | None = None
+    """Whether the server takes the message with this answer; None: if the status says so."""
 
     @property
-    def is_success(self) -> bool:
-        """Tell whether it says yes."""
-        return 200 <= self.status <= 299
+    def is_yes(self) -> bool:
+        """Tell whether the message is taken."""
+        return 200 <= self.status <= 299 if self.accepts is None else self.accepts
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,13 @@ class Request:
 
 
 class HTTPFaultServer(FaultServer):
-    """Speaks HTTP/1.1 on a free port of the loopback, with connections that are kept.
+    """Speaks HTTP/1.1 on a free port of the loopback, with connections that are kept, and TLS where it is given.
 
     The script is an action, a row of actions (one per request, then the default answer), or a callable that is given
     the request and returns an action. Actions:
 
     - an Answer; None is the default answer
-    - "drop-before-body", "drop" (the request has been read, and is refused), "rst", "hang"
+    - "drop-before-body", "drop" (the request has been read, and is refused), "rst", "hang", "garbage", "broken-tls" (what comes instead of an answer is no TLS)
     - "accept-then-drop", "accept-then-rst", "accept-then-hang", "accept-then-cut" (half of the default answer's body)
     - ("slow", seconds_per_byte) for the default answer, which accepts
 
@@ -60,8 +64,10 @@ class HTTPFaultServer(FaultServer):
         *,
         default: Answer | None = None,
         latency: float = 0.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(latency=latency)
+        self._tls = tls
         self.journal: list[Request] = []
         self.requests: list[Request] = []
         self.default = default or Answer(200, {"ok": True})
@@ -70,17 +76,22 @@ class HTTPFaultServer(FaultServer):
     @property
     def url(self) -> str:
         """Return where the server is."""
-        return f"http://{self.host}:{self.port}/"
+        return f"http{'s' if self._tls else ''}://{self.host}:{self.port}/"
 
     def serve(self, peer: Peer, number: int) -> None:
         """Answer requests until the client closes."""
+        if self._tls:
+            peer.replace(self._tls.wrap_socket(peer.sock, server_side=True))
         while head := self._read_head(peer):
             method, path, headers = head
             request = Request(method, path, headers, b"", time.time())
             action = self._script.next(request)
             if action == "drop-before-body":
                 raise Hangup
-            body = peer.reader.read(int(headers.get("content-length", "0")))
+            length = int(headers.get("content-length", "0"))
+            body = peer.reader.read(length)
+            if len(body) < length:
+                raise Hangup  # the client died on the way: half a request is none
             request = Request(method, path, headers, body, time.time())
             self.requests.append(request)
             self.pause(self.latency)
@@ -114,6 +125,12 @@ class HTTPFaultServer(FaultServer):
                 peer.reset()
             case "hang":
                 peer.hang()
+            case "garbage":
+                peer.write(b"\xff\xfe\x00 what is this?\r\n\r\n")
+                raise Hangup
+            case "broken-tls":
+                os.write(peer.sock.fileno(), b"this is no TLS\r\n")
+                peer.hang()
             case "cut":
                 answer = _bytes(self.default)
                 peer.write(answer[: -max(len(_content(self.default)) // 2, 1)])
@@ -122,7 +139,7 @@ class HTTPFaultServer(FaultServer):
                 raise AssertionError(f"There is no action {action!r}.")
 
     def _say(self, peer: Peer, answer: Answer, request: Request) -> None:
-        if answer.is_success:
+        if answer.is_yes:
             self.journal.append(request)
         peer.write(_bytes(answer))
 

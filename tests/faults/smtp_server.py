@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from tests.faults import SLOW, Action, FaultServer, Hangup, Peer, Script
 
-STEPS = ("connect", "ehlo", "helo", "starttls", "auth", "mail", "rcpt", "data", "body", "dot", "rset", "noop", "quit")
+STEPS = (
+    *("connect", "ehlo", "helo", "starttls", "tls", "auth"),
+    *("mail", "rcpt", "data", "body", "dot", "rset", "noop", "quit"),
+)
 ACCEPT_THEN = "accept-then-"
 OVERLONG = b"250 " + b"x" * 10_000 + b"\r\n"
 
@@ -63,9 +66,13 @@ class SMTPFaultServer(FaultServer):
     - a reply, "451 4.3.0 try later" (lines separated by "\\n"; after a 421 the server hangs up); None is the default
     - "drop", "rst", "hang", "garbage", "overlong", ("slow", seconds_per_byte) for the default reply; at `body` the last one reads slowly
     - at `dot`: "accept-then-drop", "accept-then-hang", "accept-then-…": journal the message, then do the rest
+    - at `tls`, the handshake: "drop", "rst", "hang", "garbage"
 
     `latency` is how long the server thinks about each message. `tls` offers STARTTLS, or speaks TLS at once.
     """
+
+    is_pipelining = False
+    """Whether PIPELINING is announced; set on the class, for all servers of a test."""
 
     def __init__(
         self,
@@ -93,9 +100,9 @@ class SMTPFaultServer(FaultServer):
 
     def serve(self, peer: Peer, number: int) -> None:
         """Hold one conversation."""
-        if self._tls and self._is_tls_from_the_start:
-            peer.replace(self._tls.wrap_socket(peer.sock, server_side=True))
         session = Session(number)
+        if self._is_tls_from_the_start:
+            self._shake_hands(peer, session)
         self._answer(peer, session, "connect", "", "220 fault.example ESMTP")
         while line := peer.reader.readline(65536):
             command = line.decode("utf-8", "replace").strip()
@@ -113,7 +120,7 @@ class SMTPFaultServer(FaultServer):
                 self._answer(peer, session, "helo" if "helo" in self._script else "ehlo", argument, "250 fault.example")
             case "starttls" if self._tls:
                 if self._answer(peer, session, "starttls", argument, "220 go ahead"):
-                    peer.replace(self._tls.wrap_socket(peer.sock, server_side=True))
+                    self._shake_hands(peer, session)
             case "auth":
                 self._authenticate(peer, session, argument)
             case "mail" if session.sender:
@@ -122,6 +129,8 @@ class SMTPFaultServer(FaultServer):
                 sender = _address(argument)
                 if self._answer(peer, session, "mail", sender, "250 2.1.0 sender ok"):
                     session.sender = sender or "<>"
+            case "rcpt" if not session.sender:
+                peer.write(b"503 5.5.1 need MAIL command\r\n")
             case "rcpt":
                 recipient = _address(argument)
                 if self._answer(peer, session, "rcpt", recipient, "250 2.1.5 recipient ok"):
@@ -140,10 +149,21 @@ class SMTPFaultServer(FaultServer):
             case _:
                 peer.write(b"502 5.5.2 command not recognised\r\n")
 
+    def _shake_hands(self, peer: Peer, session: Session) -> None:
+        assert self._tls is not None
+        action = self._next("tls", self._context("tls", "", session))
+        if action is not None:
+            peer.reader.read(1)  # the client has begun, so what comes is an answer to it
+            self._misbehave(peer, action, b"")
+            peer.hang()  # after garbage; a handshake with a client that has gone leaks a socket on Python 3.11
+        peer.replace(self._tls.wrap_socket(peer.sock, server_side=True))
+
     def _greeting(self, peer: Peer) -> list[str]:
         lines = ["250-fault.example", "250-SIZE 50000000", "250-8BITMIME", "250-AUTH PLAIN LOGIN"]
         if self._tls and not isinstance(peer.sock, ssl.SSLSocket):
             lines.append("250-STARTTLS")
+        if self.is_pipelining:
+            lines.append("250-PIPELINING")
         return [*lines, "250 ENHANCEDSTATUSCODES"]
 
     def _authenticate(self, peer: Peer, session: Session, argument: str) -> None:

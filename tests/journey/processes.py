@@ -20,6 +20,7 @@ from django_q.tasks import async_task
 from mail_outbox import outbox, tasks
 from mail_outbox.core.states import UNFINISHED
 from mail_outbox.models import OutboxEntry
+from tests.faults.smtp_process import SMTPProcess
 from tests.faults.smtp_server import SMTPFaultServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,7 +44,7 @@ def eventually(
     return answer
 
 
-def smtp(server: SMTPFaultServer) -> dict[str, Any]:
+def smtp(server: SMTPFaultServer | SMTPProcess) -> dict[str, Any]:
     """Return the mailer that talks to this server."""
     return {
         "BACKEND": "django.core.mail.backends.smtp.EmailBackend",

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,9 @@ pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
 COUNT = 200
 SLICE = timedelta(seconds=2)
+ROUNDS, LOAD = 3, 400
+STOPS_WITHIN = 20
+"""Seconds: the slice, the longest deadline, and what django-q2 takes, on a machine with other things to do."""
 
 
 @pytest.fixture
@@ -34,9 +38,22 @@ def cluster(processes: Processes, sink: SMTPFaultServer) -> Child:
     return cluster
 
 
-def test_a_cluster_that_is_asked_to_stop_leaves_nothing_half_sent(cluster: Child, sink: SMTPFaultServer):
-    asked_at = time.monotonic()
+def ask_the_main_process(cluster: Child) -> None:
+    """Ask as systemd does under KillMode=mixed, and docker stop: a signal to the main process alone."""
     cluster.terminate()
+
+
+def interrupt_every_process(cluster: Child) -> None:
+    """Ask as a terminal does, and systemd with KillSignal=SIGINT whatever the KillMode: django-q2's children ignore it."""
+    cluster.signal_all(signal.SIGINT)
+
+
+@pytest.mark.parametrize("ask", [ask_the_main_process, interrupt_every_process])
+def test_a_cluster_that_is_asked_to_stop_leaves_nothing_half_sent(
+    cluster: Child, sink: SMTPFaultServer, ask: Callable[[Child], None]
+):
+    asked_at = time.monotonic()
+    ask(cluster)
 
     assert cluster.wait(within=20) == 0, cluster.errors
     # The slice, the longest send that was under way, and what django-q2 takes when it is idle.
@@ -44,6 +61,19 @@ def test_a_cluster_that_is_asked_to_stop_leaves_nothing_half_sent(cluster: Child
     assert not cluster.members
     assert_nothing_is_half_sent(sink)
     assert unfinished() > 0, "it was over before it was asked"
+
+
+@pytest.mark.parametrize("ask", [ask_the_main_process, interrupt_every_process])
+@pytest.mark.parametrize("moment", ["starting.", "ready for work", "guarding cluster"])
+def test_a_cluster_that_is_asked_to_stop_while_it_starts_goes_in_time(
+    processes: Processes, moment: str, ask: Callable[[Child], None]
+):
+    cluster = processes.start(["-m", "django", "qcluster"], name="cluster")
+    eventually(lambda: moment in cluster.errors or not cluster.is_running, within=30, every=0.005)
+    ask(cluster)
+
+    assert cluster.wait(within=STOPS_WITHIN) == 0, cluster.errors
+    assert not cluster.members
 
 
 def test_a_worker_that_is_told_to_go_leaves_nothing_half_sent(cluster: Child, sink: SMTPFaultServer):
@@ -60,13 +90,64 @@ def test_a_worker_that_is_told_to_go_leaves_nothing_half_sent(cluster: Child, si
 
 
 def test_a_supervisor_that_stops_every_process_leaves_nothing_half_sent(cluster: Child, sink: SMTPFaultServer):
-    workers = set(Worker.objects.values_list("pid", flat=True))
-    cluster.signal_all(signal.SIGTERM)
+    terminate_every_process(cluster)
 
-    # The main process of django-q2 does not survive the loss of its sentinel in good health: its workers count.
-    eventually(lambda: not workers & set(cluster.members), within=20)
     assert_nothing_is_half_sent(sink)
     assert unfinished() > 0, "it was over before it was told"
+
+
+def stop_the_main_process(cluster: Child) -> None:
+    """Stop it as systemd does under KillMode=mixed: SIGTERM to the main process, SIGKILL to what is left when it has gone."""
+    cluster.terminate()
+    assert cluster.wait(within=STOPS_WITHIN) == 0, cluster.errors
+    assert not cluster.members
+    cluster.signal_all(signal.SIGKILL)
+
+
+def stop_every_process(cluster: Child) -> None:
+    """Stop it as systemd does under KillMode=control-group: SIGTERM to all, SIGKILL to what is left when the time is up."""
+    terminate_every_process(cluster)
+    cluster.kill()
+
+
+def terminate_every_process(cluster: Child) -> None:
+    """Send SIGTERM to all, and wait until nothing is left that could send.
+
+    The main process may be: it wants to wake its sentinel, which died of the same signal, and waits for that for ever
+    (`Event.set` of multiprocessing counts on every waiter to answer). Nothing but SIGKILL ends it.
+    """
+    cluster.signal_all(signal.SIGTERM)
+    eventually(lambda: set(cluster.members) <= {cluster.pid}, within=STOPS_WITHIN)
+
+
+@pytest.mark.parametrize("stop", [stop_the_main_process, stop_every_process])
+def test_a_service_that_is_stopped_and_started_under_load_leaves_nothing_ambiguous(
+    processes: Processes, sink: SMTPFaultServer, stop: Callable[[Child], None]
+):
+    sink.latency = 0.5
+    processes.outbox["SLICE"] = SLICE
+    total = 0
+    for _ in range(ROUNDS):
+        outbox.enqueue_many(a_message(f"mail {number}") for number in range(LOAD))
+        total += LOAD
+        done = len(sink.journal)
+        cluster = processes.cluster()
+        eventually(
+            lambda done=done: len(sink.journal) >= done + 10 and names_of_senders().exists(),
+            within=30,
+            every=0.01,
+            meanwhile=look,
+        )
+        stop(cluster)
+        assert not OutboxEntry.objects.filter(state=State.SENDING).exists()
+        assert unfinished() > 0, "it was over before it was stopped"
+
+    sink.latency = 0.0
+    processes.cluster()
+    eventually(lambda: not unfinished(), within=60, meanwhile=look)
+
+    assert Counter(Attempt.objects.values_list("kind", flat=True)) == {Kind.SENT: total}
+    assert len(sink.journal) == len({accepted.message_id for accepted in sink.journal}) == total
 
 
 def names_of_senders() -> QuerySet[OutboxEntry, str]:

@@ -1,6 +1,6 @@
-"""What callers do to entries: cancel, hold, release, retry, resend."""
+"""What callers do to entries: cancel, hold, release, retry, resend, reschedule, mark as sent, change the mailer."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Group
@@ -31,6 +31,13 @@ def failed(provider):
     outbox.drain()
     entry.refresh_from_db()
     return entry
+
+
+def test_a_copy_of_something_else_or_to_a_bare_text_is_refused_by_name(sent):
+    with pytest.raises(outbox.InvalidOption, match="Expected one outbox entry, not int"):
+        outbox.resend(sent.pk)
+    with pytest.raises(outbox.InvalidOption, match="to must be a list of addresses"):
+        outbox.resend(sent, to="jane@example.com")
 
 
 def state_of(entry: OutboxEntry) -> tuple[str, str]:
@@ -171,3 +178,95 @@ class TestResend:
 
         assert outbox.resend(sent, idempotency_key="click") == first
         assert OutboxEntry.objects.count() == 2
+
+
+class TestReschedule:
+    def test_what_waits_and_what_is_held_gets_another_time(self, sent, provider):
+        queued, scheduled, held = (outbox.enqueue(a_message(), send_at=delay) for delay in (None, SOON, None))
+        outbox.hold(held, reason="ask legal")
+
+        assert outbox.reschedule(queued, scheduled, held, sent, send_at=3 * SOON) == 3
+        outbox.drain()
+
+        assert state_of(queued) == state_of(scheduled) == state_of(held) == (State.SCHEDULED, "")
+        assert held.finished_at is None
+        assert timedelta(minutes=179) < queued.due_at - queued.created_at < timedelta(minutes=181)
+        assert provider.subjects == ["sent"]
+
+    def test_at_the_new_time_it_goes_and_its_age_counts_from_there(self, provider):
+        entry = outbox.enqueue(a_message())
+        outbox.reschedule(entry, send_at=SOON)
+        age(entry, due_at=-2 * SOON)
+
+        outbox.drain()
+
+        assert state_of(entry)[0] == State.SENT
+        assert entry.first_due_at > entry.created_at + SOON / 2
+
+    def test_what_would_be_past_its_expiry_by_then_is_refused(self):
+        entry = outbox.enqueue(a_message(), expires_at=SOON)
+
+        with pytest.raises(outbox.InvalidOption, match=f"Entry {entry.pk} expires at"):
+            outbox.reschedule(entry, send_at=2 * SOON)
+        assert state_of(entry)[0] == State.QUEUED
+
+    def test_a_moment_without_a_time_zone_is_refused(self):
+        with pytest.raises(outbox.InvalidOption, match="no time zone"):
+            outbox.reschedule(outbox.enqueue(a_message()), send_at=datetime(2030, 1, 1))
+
+
+class TestMarkSent:
+    def test_what_is_held_is_settled_with_its_recipients(self, provider):
+        provider.will(NOBODY_KNOWS)
+        entry = outbox.enqueue(a_message(), on_ambiguous="hold")
+        outbox.drain()
+
+        assert outbox.mark_sent(entry, reason="seen in the provider's log") == 1
+        outbox.drain()
+
+        assert state_of(entry) == (State.SENT, "seen in the provider's log")
+        assert [recipient.status for recipient in entry.recipients.all()] == ["accepted"]
+        assert provider.accepted == []
+
+    def test_nothing_else_can_be_marked(self, failed, sent):
+        waiting = outbox.enqueue(a_message())
+
+        assert outbox.mark_sent(failed, sent, waiting) == 0
+        assert (state_of(failed)[0], state_of(waiting)[0]) == (State.FAILED, State.QUEUED)
+
+
+class TestChangeMailer:
+    def test_another_mailer_sends_it(self, providers):
+        entry, held = outbox.enqueue(a_message("one")), outbox.enqueue(a_message("two"))
+        outbox.hold(held, reason="wait")
+
+        assert outbox.change_mailer(entry, held, using="bulk") == 2
+        outbox.drain()
+
+        assert providers["bulk"].subjects == ["one"]
+        assert providers["default"].subjects == []
+        assert state_of(held) == (State.HELD, "wait")
+
+    def test_what_has_it_already_or_has_gone_is_not_counted(self, providers):
+        gone = outbox.enqueue(a_message())
+        outbox.drain()
+        there = outbox.enqueue(a_message(), using="bulk")
+
+        assert outbox.change_mailer(gone, there, using="bulk") == 0
+
+    def test_a_mailer_that_does_not_exist_is_refused(self, providers):
+        entry = outbox.enqueue(a_message())
+
+        with pytest.raises(outbox.UnknownMailer, match="Did you mean 'bulk'"):
+            outbox.change_mailer(entry, using="bluk")
+
+    def test_it_leaves_its_route_for_the_mailer_it_was_given(self, providers, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "ROUTES": {"both": ["default", "bulk"]}}
+        entry = outbox.enqueue(a_message(), using="both")
+
+        outbox.change_mailer(entry, using="bulk")
+
+        entry.refresh_from_db()
+        assert (entry.using, entry.route) == ("bulk", "")
+        with pytest.raises(outbox.UnknownMailer, match="is a route"):
+            outbox.change_mailer(entry, using="both")

@@ -1,15 +1,16 @@
 """drain and send_now: delivery in this process."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import transaction
 
-from mail_outbox import outbox
+from mail_outbox import outbox, transitions
 from mail_outbox.core.states import State
-from mail_outbox.models import Attempt, MailerState, OutboxEntry
+from mail_outbox.models import Attempt, ConnectionShare, MailerState, OutboxEntry
 from tests.fakes import BAD_LOGIN, REFUSED, TRY_LATER
-from tests.support import a_message
+from tests.support import a_message, scripted
 
 pytestmark = pytest.mark.django_db
 
@@ -47,9 +48,10 @@ class TestDrain:
         with pytest.raises(outbox.UnknownMailer, match=r"Did you mean 'bulk'\?"):
             outbox.drain(using="blk")
 
-    def test_a_limit_of_nothing_is_refused(self):
-        with pytest.raises(outbox.InvalidOption, match="limit"):
-            outbox.drain(limit=0)
+    @pytest.mark.parametrize("limit", [0, -1, "default", 1.5])
+    def test_a_limit_of_nothing_is_refused(self, limit):
+        with pytest.raises(outbox.InvalidOption, match="limit must be a whole number"):
+            outbox.drain(limit)
 
 
 class TestSendNow:
@@ -91,6 +93,42 @@ class TestSendNow:
         MailerState.objects.create(alias="default", recovered_at=datetime.now(UTC))
 
         assert outbox.send_now(a_message()).state == State.SENT
+
+    def test_it_waits_for_its_slot(self):
+        with scripted("default", MAILER_OPTIONS={"default": {"rate": "4/s"}}) as providers:
+            moments = []
+            providers["default"].will_always(lambda message: moments.append(time.monotonic()))
+
+            entries = [outbox.send_now(a_message()) for _ in range(3)]
+
+        assert {entry.state for entry in entries} == {State.SENT}
+        assert moments[2] - moments[0] > 0.45
+
+    def test_without_a_slot_in_time_it_says_so_and_writes_nothing(self):
+        with scripted("default", MAILER_OPTIONS={"default": {"rate": "1/h"}}):
+            outbox.send_now(a_message())
+
+            with pytest.raises(outbox.OutboxPaused, match="no slot free"):
+                outbox.send_now(a_message())
+
+        assert OutboxEntry.objects.count() == 1
+
+    def test_without_a_connection_in_time_it_says_so_and_writes_nothing(self):
+        options = {"default": {"max_connections": 1, "deadline": timedelta(seconds=0.2)}}
+        with scripted("default", MAILER_OPTIONS=options):
+            length = timedelta(minutes=1)
+            transitions.take_share("default", worker="w", wanted=1, limit=1, length=length, database="default")
+
+            with pytest.raises(outbox.OutboxPaused, match="no connection"):
+                outbox.send_now(a_message())
+
+        assert not OutboxEntry.objects.exists()
+
+    def test_it_gives_its_connection_back(self):
+        with scripted("default", MAILER_OPTIONS={"default": {"max_connections": 1}}):
+            assert [outbox.send_now(a_message()).state for _ in range(2)] == [State.SENT] * 2
+
+        assert not ConnectionShare.objects.exists()
 
     def test_a_later_moment_is_refused(self):
         with pytest.raises(TypeError, match="send_at"):

@@ -16,7 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from mail_outbox import outbox, signals
 from mail_outbox.core.states import State
 from mail_outbox.models import Attachment, EntryContent, OutboxEntry, Recipient
+from mail_outbox.outbox import enqueueing
 from mail_outbox.outbox.options import OnceOptions, check_options
+from mail_outbox.transitions import gathering
 from tests.support import a_message, mailers
 
 pytestmark = pytest.mark.django_db
@@ -100,11 +102,19 @@ class TestEnqueue:
         assert entry.due_at == message.send_at
         assert not hasattr(entry.message(), "send_at")
 
-    def test_it_costs_three_inserts(self):
+    def test_it_costs_one_statement_on_postgresql_and_three_inserts_elsewhere(self):
         with transaction.atomic(), CaptureQueriesContext(connection) as queries:
             outbox.enqueue(a_message(to=["a@example.com", "b@example.com"], cc=["c@example.com"]))
 
-        assert len(inserts(queries)) == len(queries) == 3
+        assert len(queries) == (1 if connection.vendor == "postgresql" else 3)
+        assert sum(query["sql"].count("INSERT INTO") for query in queries) == 3
+
+    def test_its_content_needs_no_query(self, django_assert_num_queries):
+        entry = outbox.enqueue(a_message(body="as it was"))
+
+        with django_assert_num_queries(0):
+            assert entry.message().body == "as it was"
+            assert entry.content.entry is entry
 
     def test_the_message_id_is_in_the_senders_domain(self):
         entry = outbox.enqueue(a_message(from_email="Shop <shop@Shop.Example>"))
@@ -155,6 +165,8 @@ class TestEnqueue:
             ({}, {"related": User(username="new")}, outbox.InvalidOption, "not saved"),
             ({}, {"tags": "order"}, outbox.InvalidOption, "tags=['order']"),
             ({}, {"metadata": {"a": object()}}, outbox.InvalidOption, "metadata['a']"),
+            ({}, {"metadata": [1]}, outbox.InvalidOption, "not list"),
+            ({}, {"using": ["bulk"]}, outbox.InvalidOption, "not list"),
             ({}, {"database": "other"}, outbox.InvalidOption, "MAIL_OUTBOX['DATABASE']"),
         ],
     )
@@ -163,6 +175,17 @@ class TestEnqueue:
             outbox.enqueue(a_message(**message), **options)
 
         assert not OutboxEntry.objects.exists()
+
+    @pytest.mark.parametrize("given", ["text", None, [a_message()]], ids=["a text", "nothing", "a list"])
+    def test_what_is_no_message_is_told_so(self, given):
+        with pytest.raises(
+            outbox.InvalidMessage, match=f"not {type(given).__name__}; several at once take enqueue_many"
+        ):
+            outbox.enqueue(given)
+
+    def test_one_message_alone_is_not_many(self):
+        with pytest.raises(outbox.InvalidMessage, match=re.escape("write enqueue_many([message])")):
+            outbox.enqueue_many(a_message())
 
     def test_a_message_class_nobody_knows_is_refused_by_name(self):
         class Signed(EmailMultiAlternatives):
@@ -301,6 +324,21 @@ class TestEnqueueMany:
         outbox.enqueue_many(messages)
 
         assert Attachment.objects.count() == 1
+
+    @pytest.mark.parametrize("in_memory", [1, 16_000_000], ids=["on disk", "in memory"])
+    def test_attachments_of_many_batches_are_stored_whole_and_once(self, monkeypatch, in_memory):
+        monkeypatch.setattr(enqueueing, "BATCH", 2)
+        monkeypatch.setattr(gathering, "IN_MEMORY", in_memory)
+        files = [bytes([number % 4]) * size for number, size in enumerate((600_000, 10, 600_001, 1, 600_000, 10, 3))]
+
+        entries = outbox.enqueue_many(
+            a_message(str(number), attachments=[("a.bin", content, "application/octet-stream")])
+            for number, content in enumerate(files)
+        )
+
+        found = [OutboxEntry.objects.get(pk=entry.pk).message().attachments[0].content for entry in entries]
+        assert found == files
+        assert Attachment.objects.count() == len(set(files)) == 5
 
     def test_an_idempotency_key_for_many_is_no_option(self):
         with pytest.raises(TypeError, match="idempotency_key"):

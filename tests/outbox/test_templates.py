@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.db import transaction
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.utils import translation
@@ -118,6 +118,24 @@ class TestEnqueueTemplate:
         assert (entry.using, entry.priority, entry.related_object, entry.tags) == ("bulk", -50, user, ["welcome"])
         assert again.is_duplicate
         assert again.pk == entry.pk
+
+    def test_the_entry_knows_its_template(self, write):
+        write(WELCOME)
+
+        entry = outbox.enqueue_template("welcome", TO, idempotency_key="1")
+        outbox.cancel(entry)
+
+        entry.refresh_from_db()
+        assert (entry.template, outbox.resend(entry).template) == ("welcome", "welcome")
+
+    def test_content_that_replaces_other_content_brings_its_template(self, write):
+        write(WELCOME)
+        entry = outbox.enqueue(EmailMessage("Hello", to=TO), idempotency_key="1")
+
+        outbox.enqueue_template("welcome", TO, idempotency_key="1", on_conflict="replace")
+
+        entry.refresh_from_db()
+        assert entry.template == "welcome"
 
     def test_it_is_part_of_the_callers_transaction(self, write):
         write(WELCOME)

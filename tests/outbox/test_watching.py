@@ -82,6 +82,10 @@ class TestQueries:
 
         assert list(outbox.for_object(group)) == [second, first]
 
+    def test_what_is_no_object_is_refused(self):
+        with pytest.raises(outbox.InvalidOption, match="for_object takes a model instance, not str"):
+            outbox.for_object("order 7")
+
     def test_an_object_that_is_gone_is_no_object(self):
         group = Group.objects.create(name="g")
         entry = outbox.enqueue(a_message(), related=group)

@@ -1,6 +1,7 @@
 """A person's word against a worker's, or against another person's: one of the two counts, and both are told."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -34,7 +35,17 @@ def retry(entry: OutboxEntry) -> int:
     return outbox.retry(entry)
 
 
-@pytest.mark.parametrize(("stop", "stopped"), [(cancel, State.CANCELLED), (hold, State.HELD)])
+def reschedule(entry: OutboxEntry) -> int:
+    return outbox.reschedule(entry, send_at=timedelta(days=1))
+
+
+def mark_sent(entry: OutboxEntry) -> int:
+    return outbox.mark_sent(entry)
+
+
+@pytest.mark.parametrize(
+    ("stop", "stopped"), [(cancel, State.CANCELLED), (hold, State.HELD), (reschedule, State.SCHEDULED)]
+)
 def test_what_is_stopped_is_not_sent_and_what_is_sent_is_not_reported_as_stopped(
     provider: Provider, stop: Act, stopped: State
 ):
@@ -59,6 +70,8 @@ def test_what_is_stopped_is_not_sent_and_what_is_sent_is_not_reported_as_stopped
         pytest.param(hold, (release, release), id="release, release"),
         pytest.param(hold, (retry, retry), id="retry, retry"),
         pytest.param(hold, (release, retry), id="release, retry"),
+        pytest.param(hold, (mark_sent, mark_sent), id="mark sent, mark sent"),
+        pytest.param(hold, (mark_sent, retry), id="mark sent, retry"),
     ],
 )
 def test_of_two_who_act_at_the_same_moment_one_does(provider: Provider, before: Act | None, acts: tuple[Act, Act]):
@@ -70,6 +83,20 @@ def test_of_two_who_act_at_the_same_moment_one_does(provider: Provider, before: 
         counts = at_once(*[partial(act, entry) for act in acts])
 
         assert sorted(counts) == [0, 1]
+
+
+def test_each_mail_goes_out_once_by_the_mailer_that_was_told_in_time(providers: dict[str, Provider]):
+    entries = outbox.enqueue_many(a_message(f"mail {number}") for number in range(100))
+
+    told, _ = at_once(
+        lambda: {entry.subject for entry in reversed(entries) if outbox.change_mailer(entry, using="bulk")}, drain
+    )
+    drain()
+
+    assert set(providers["bulk"].subjects) == told
+    assert sorted([*providers["bulk"].subjects, *providers["default"].subjects]) == sorted(
+        entry.subject for entry in entries
+    )
 
 
 def test_retries_made_while_workers_drain_are_sent_as_often_as_they_are_counted(provider: Provider):

@@ -11,7 +11,7 @@ from mail_outbox import outbox
 from mail_outbox.core.outcomes import WORKER_LOST, Kind
 from mail_outbox.core.states import State
 from mail_outbox.models import Attempt, OutboxEntry
-from tests.fakes import NOBODY_KNOWS, REFUSED, TRY_LATER, Provider
+from tests.fakes import NOBODY_KNOWS, REFUSED, TRY_LATER, Provider, ScriptedBackend
 from tests.races.parallel import Gate, beside, drain
 from tests.support import a_message, scripted
 
@@ -65,6 +65,66 @@ def test_a_late_success_settles_an_entry_that_was_rescued(provider: Provider):
     assert len(provider.accepted) == 1
 
 
+def expire(entry: OutboxEntry) -> None:
+    """Let the time of the entry be over."""
+    OutboxEntry.objects.filter(pk=entry.pk).update(expires_at=Now() - timedelta(seconds=1))
+    drain()
+
+
+def give_up(entry: OutboxEntry) -> None:
+    """Let the next attempt be refused for good."""
+    ScriptedBackend.providers["default"].will(REFUSED)
+    OutboxEntry.objects.filter(pk=entry.pk).update(due_at=Now() - timedelta(seconds=1))
+    drain()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "state"),
+    [
+        pytest.param(outbox.cancel, State.CANCELLED, id="cancel"),
+        pytest.param(lambda entry: outbox.hold(entry, reason="to be looked at"), State.HELD, id="hold"),
+        pytest.param(lambda entry: outbox.hold(entry, reason="x") and outbox.retry(entry), State.QUEUED, id="retry"),
+        pytest.param(lambda entry: outbox.cancel(entry) and outbox.resend(entry), State.CANCELLED, id="resend"),
+        pytest.param(expire, State.EXPIRED, id="expire"),
+        pytest.param(give_up, State.FAILED, id="failure"),
+    ],
+)
+def test_a_late_success_stands_whatever_has_been_done_meanwhile(
+    provider: Provider, meanwhile: Callable[[OutboxEntry], object], state: State
+):
+    with a_worker_given_up(provider, Gate()) as come_back:
+        entry = OutboxEntry.objects.get()
+        meanwhile(entry)
+        entry.refresh_from_db()
+        assert entry.state == state
+
+        come_back()
+
+    entry.refresh_from_db()
+    assert (entry.state, entry.state_reason, entry.outcome_kind) == (State.SENT, "", Kind.SENT)
+    assert entry.finished_at is not None
+    assert set(entry.recipients.values_list("status", flat=True)) == {"accepted"}
+    assert Kind.SENT in entry.attempt_set.values_list("kind", flat=True)
+    # A resend is a message of its own, and waits for its own turn.
+    assert not OutboxEntry.objects.exclude(pk=entry.pk).exclude(state=State.QUEUED).exists()
+
+
+def test_what_is_being_sent_cannot_be_cancelled_and_its_success_lands(provider: Provider):
+    gate = Gate()
+    provider.will(gate)
+    entry = outbox.enqueue(a_message())
+    with beside(drain) as wait_for_end:
+        gate.wait_until_reached()
+        try:
+            assert outbox.cancel(entry) == 0
+        finally:
+            gate.open()
+        wait_for_end()
+
+    entry.refresh_from_db()
+    assert entry.state == State.SENT
+
+
 @pytest.mark.parametrize("failure", [TRY_LATER, REFUSED, NOBODY_KNOWS], ids=["transient", "permanent", "ambiguous"])
 def test_a_late_failure_changes_nothing(provider: Provider, failure: Exception):
     with a_worker_given_up(provider, Gate(then=failure)) as come_back:
@@ -82,6 +142,19 @@ def test_a_late_failure_is_on_record(provider: Provider):
     assert kinds() == [Kind.AMBIGUOUS, Kind.TRANSIENT]
 
 
+def state_in_between(provider: Provider, *, first: Gate, second: Gate) -> str:
+    """Let the first attempt come back in the middle of the second; return what the entry was before that ended, too."""
+    with a_worker_given_up(provider, first) as come_back:
+        provider.will(second)
+        OutboxEntry.objects.update(due_at=Now() - timedelta(seconds=1))
+        with beside(drain):
+            second.wait_until_reached()
+            come_back()
+            state = OutboxEntry.objects.get().state
+            second.open()
+    return state
+
+
 @pytest.mark.parametrize(
     ("second", "expected"),
     [
@@ -92,17 +165,7 @@ def test_a_late_failure_is_on_record(provider: Provider):
 def test_a_late_success_stands_whatever_the_second_attempt_comes_to(
     provider: Provider, second: Exception | None, expected: list[Kind]
 ):
-    again = Gate(then=second)
-    with a_worker_given_up(provider, Gate()) as come_back:
-        provider.will(again)
-        OutboxEntry.objects.update(due_at=Now() - timedelta(seconds=1))
-        with beside(drain):
-            again.wait_until_reached()
-
-            come_back()
-
-            assert OutboxEntry.objects.get().state == State.SENT
-            again.open()
+    assert state_in_between(provider, first=Gate(), second=Gate(then=second)) == State.SENT
 
     entry = OutboxEntry.objects.get()
     assert (entry.state, entry.attempts) == (State.SENT, 2)
@@ -110,17 +173,7 @@ def test_a_late_success_stands_whatever_the_second_attempt_comes_to(
 
 
 def test_a_late_failure_leaves_the_second_attempt_alone(provider: Provider):
-    again = Gate()
-    with a_worker_given_up(provider, Gate(then=REFUSED)) as come_back:
-        provider.will(again)
-        OutboxEntry.objects.update(due_at=Now() - timedelta(seconds=1))
-        with beside(drain):
-            again.wait_until_reached()
-
-            come_back()
-
-            assert OutboxEntry.objects.get().state == State.SENDING
-            again.open()
+    assert state_in_between(provider, first=Gate(then=REFUSED), second=Gate()) == State.SENDING
 
     assert OutboxEntry.objects.get().state == State.SENT
     assert len(provider.accepted) == 1

@@ -39,7 +39,7 @@ def broken_database() -> Iterator[None]:
     """Let every INSERT fail."""
 
     def fail(execute: Callable[..., Any], sql: str, params: Any, *more: Any) -> Any:
-        if sql.startswith("INSERT"):
+        if "INSERT INTO" in sql:
             raise OperationalError("disk full")
         return execute(sql, params, *more)
 

@@ -3,18 +3,24 @@
 import logging
 import os
 import signal
+import threading
+import time
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import ProtectedError, signals
+from django.test.utils import CaptureQueriesContext
 from django_q.brokers.orm import ORM
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signing import SignedPackage
 
 from mail_outbox import outbox, tasks
 from mail_outbox.core.states import State
-from mail_outbox.drain import wakes
-from mail_outbox.models import OutboxEntry, Wake
+from mail_outbox.drain import Engine, wakes
+from mail_outbox.models import CountMark, OutboxEntry, UtcNow, Wake
+from tests.fakes import wait_for
 from tests.support import a_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -171,8 +177,6 @@ class TestDrain:
 
     def test_only_so_many_run_at_once_and_the_last_looks_once_more(self, provider, settings):
         settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1}
-        from mail_outbox.drain import Engine
-
         other = Engine("default")
         with other.heartbeat.place(1, length=tasks.timedelta(minutes=1)):
             outbox.enqueue(a_message())
@@ -180,6 +184,26 @@ class TestDrain:
             assert OutboxEntry.objects.get().state == State.QUEUED
 
         assert tasks.drain()["sent"] == 1
+
+    def test_what_was_stuck_and_is_sent_after_all_is_written_without_a_place(self, provider, settings, monkeypatch):
+        monkeypatch.setattr("mail_outbox.drain.senders.STUCK_AFTER", 0.1)
+        limits = {"default": {"deadline": timedelta(seconds=0.2)}}
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1, "MAILER_OPTIONS": limits}
+        is_over = threading.Event()
+        provider.will(wait_for(is_over))
+        entry = outbox.enqueue(a_message())
+        tasks.drain()
+        entry.refresh_from_db()
+        assert entry.state == State.SENDING
+
+        is_over.set()
+        give_up_at = time.monotonic() + 30
+        with Engine("default").heartbeat.place(1, length=timedelta(minutes=1)):
+            while entry.state != State.SENT and time.monotonic() < give_up_at:
+                assert tasks.drain() == {}
+                entry.refresh_from_db()
+
+        assert (entry.state, entry.attempts) == (State.SENT, 1)
 
     def test_whoever_has_the_place_answers_for_those_who_found_none(self, provider, settings):
         settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1}
@@ -242,3 +266,44 @@ class TestSweep:
         OrmQ.objects.all().delete()
 
         assert tasks.sweep()["sent"] == 1
+
+    def test_one_that_finds_nothing_asks_the_database_for_little(self, provider):
+        outbox.enqueue(a_message())
+        for _ in range(3):
+            tasks.sweep()
+            CountMark.objects.update(looked_at=UtcNow() - timedelta(minutes=1))
+
+        with CaptureQueriesContext(connection) as captured:
+            tasks.sweep()
+
+        # One every ten seconds, at a sweep a minute.
+        asked = [query for query in captured if "mail_outbox_" in query["sql"]]
+        assert len(asked) <= 6
+
+    def test_it_removes_what_is_old_though_there_is_nothing_to_deliver(self):
+        entry = outbox.enqueue(a_message(attachments=[("terms.pdf", b"%PDF", "application/pdf")]))
+        OutboxEntry.objects.filter(pk=entry.pk).update(state=State.FAILED, finished_at=UtcNow() - timedelta(days=91))
+
+        counts = tasks.sweep()
+
+        assert (counts["pruned_entries"], counts["pruned_attachments"]) == (1, 1)
+        assert not OutboxEntry.objects.exists()
+
+    def test_it_keeps_the_rest_of_the_house_where_something_cannot_be_removed(self, caplog):
+        for state in (State.FAILED, State.SENT):
+            entry = outbox.enqueue(a_message())
+            OutboxEntry.objects.filter(pk=entry.pk).update(state=state, finished_at=UtcNow() - timedelta(days=91))
+
+        def protect(sender, instance, **_):
+            if instance.state == State.FAILED:
+                raise ProtectedError("by a table of the project", {instance})
+
+        signals.pre_delete.connect(protect, sender=OutboxEntry)
+        try:
+            counts = tasks.sweep()
+        finally:
+            signals.pre_delete.disconnect(protect, sender=OutboxEntry)
+
+        assert counts["pruned_entries"] == 1
+        assert OutboxEntry.objects.get().state == State.FAILED
+        assert "housekeeping failed" in caplog.messages

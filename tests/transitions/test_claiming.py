@@ -20,7 +20,7 @@ def claim(room: int = 10, *, mailer: str = "default", oldest: int = 0) -> list[s
     """Claim, and return the subjects in the order of the queue."""
     claim_id = uuid4()
     keys = transitions.claim(
-        mailer, room, claim_id=claim_id, oldest=oldest, worker="w", lease=LEASE, database="default"
+        mailer, room, claim_id=claim_id, oldest=range(room - oldest, room), worker="w", lease=LEASE, database="default"
     )
     entries = {entry.pk: entry for entry in OutboxEntry.objects.claimed(claim_id)}
     assert set(entries) == set(keys)

@@ -1,5 +1,6 @@
 """settle: facts land, everything else needs the claim."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -93,6 +94,122 @@ def test_a_late_failure_is_noted_and_changes_nothing():
     assert entry.state == State.SENT
     assert recipients() == {"jane@example.com": "accepted"}
     assert sorted(Attempt.objects.values_list("kind", flat=True)) == ["permanent", "sent"]
+
+
+def meanwhile_failed(entry: OutboxEntry) -> None:
+    """Let another attempt be refused for good by everybody, and the entry be given up."""
+    transitions.claim("default", 1, claim_id=uuid4(), worker="v", lease=LEASE, database="default")
+    again = OutboxEntry.objects.get(pk=entry.pk)
+    everybody = dict.fromkeys(recipients(), FOR_GOOD)
+    settle([settlement(again, Permanent(code="550", refused=everybody))], database="default")
+    assert set(recipients().values()) == {"refused"}
+
+
+def meanwhile_given_up(entry: OutboxEntry) -> None:
+    """Let the attempts of another worker be used up, with nobody having been refused by name."""
+    transitions.claim("default", 1, claim_id=uuid4(), worker="v", lease=LEASE, database="default")
+    again = OutboxEntry.objects.get(pk=entry.pk)
+    decision = Decision(state=State.FAILED, reason="attempts used up")
+    settle([settlement(again, Transient(code="451"), decision)], database="default")
+    assert set(recipients().values()) == {"refused"}
+
+
+def meanwhile_expired(entry: OutboxEntry) -> None:
+    OutboxEntry.objects.filter(pk=entry.pk).update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert transitions.expire(database="default") == 1
+
+
+def meanwhile_retried(entry: OutboxEntry) -> None:
+    meanwhile_failed(entry)
+    assert outbox.retry(entry) == 1
+
+
+OVER = {
+    "failed": meanwhile_failed,
+    "given up": meanwhile_given_up,
+    "cancelled": outbox.cancel,
+    "expired": meanwhile_expired,
+}
+WAITING = {"waiting": lambda entry: None, "retried": meanwhile_retried}
+
+
+def lost(entry: OutboxEntry) -> OutboxEntry:
+    """Let the claim be lost and the entry wait again, as a rescue leaves it."""
+    entry.claim_id = uuid4()  # so that what the test settles later is the lost worker's
+    OutboxEntry.objects.filter(pk=entry.pk).update(state=State.QUEUED, claim_id=None, lease_expires_at=None)
+    return entry
+
+
+@pytest.mark.parametrize("meanwhile", [pytest.param(act, id=name) for name, act in (OVER | WAITING).items()])
+def test_a_late_success_says_who_has_it_whatever_was_written_of_them_meanwhile(meanwhile):
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    meanwhile(entry)
+
+    settled(entry, Sent())
+
+    assert (entry.state, entry.state_reason) == (State.SENT, "")
+    assert recipients() == {"a@x.org": "accepted", "b@x.org": "accepted"}
+
+
+@pytest.mark.parametrize("meanwhile", [pytest.param(act, id=name) for name, act in OVER.items()])
+@pytest.mark.parametrize("refusal", [FOR_GOOD, FOR_NOW], ids=["for good", "for now"])
+def test_a_late_success_for_some_ends_what_is_over_with_those_who_have_it(meanwhile, refusal):
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    meanwhile(entry)
+
+    late = settlement(entry, Partial(refused={"b@x.org": refusal}))
+    effective = settle([late], database="default")
+
+    entry.refresh_from_db()
+    assert (entry.state, entry.state_reason) == (State.SENT, "some recipients refused")
+    assert [(each.entry.pk, each.decision.state) for each in effective] == [(entry.pk, State.SENT)]
+    assert recipients() == {"a@x.org": "accepted", "b@x.org": "refused"}
+
+
+@pytest.mark.parametrize("meanwhile", [pytest.param(act, id=name) for name, act in WAITING.items()])
+def test_a_late_success_for_some_leaves_the_others_to_the_next_attempt(meanwhile):
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    meanwhile(entry)
+
+    effective = settle([settlement(entry, Partial(refused={"b@x.org": FOR_NOW}))], database="default")
+
+    entry.refresh_from_db()
+    assert (entry.state, effective) == (State.QUEUED, [])
+    assert recipients() == {"a@x.org": "accepted", "b@x.org": "open"}
+
+
+def test_a_late_success_for_some_leaves_what_is_held_to_the_person_who_looks_at_it():
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    outbox.hold(entry, reason="to be looked at")
+
+    settled(entry, Partial(refused={"b@x.org": FOR_NOW}))
+
+    assert (entry.state, entry.state_reason) == (State.HELD, "to be looked at")
+    assert recipients() == {"a@x.org": "accepted", "b@x.org": "open"}
+
+
+@pytest.mark.parametrize("kind", [Sent, Partial])
+def test_a_late_success_says_nothing_of_whom_the_guard_kept_it_from(kind):
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    meanwhile_failed(entry)
+    refused = {"b@x.org": Refusal("not allowed", "", for_good=True)} if kind is Partial else {}
+
+    settled(entry, kind(withheld={"b@x.org": "not allowed"}, refused=refused))
+
+    assert entry.state == State.SENT
+    assert recipients() == {"a@x.org": "accepted", "b@x.org": "suppressed"}
+
+
+@pytest.mark.parametrize("outcome", [Permanent(), Transient(), Ambiguous()], ids=lambda outcome: outcome.kind)
+@pytest.mark.parametrize("meanwhile", [pytest.param(act, id=name) for name, act in (OVER | WAITING).items()])
+def test_a_late_failure_says_nothing_of_the_recipients(meanwhile, outcome):
+    entry = lost(claimed(to=["a@x.org", "b@x.org"]))
+    meanwhile(entry)
+    before = list(Recipient.objects.order_by("pk").values())
+
+    settle([settlement(entry, replace(outcome, refused={"a@x.org": FOR_GOOD}))], database="default")
+
+    assert list(Recipient.objects.order_by("pk").values()) == before
 
 
 def test_what_is_tried_again_waits_in_scheduled():

@@ -10,21 +10,24 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
-from anymail.utils import UNSET
-from django.core.mail import EmailMessage
+from django.core.mail import EmailAttachment, EmailMessage
+from django.core.mail.message import DEFAULT_ATTACHMENT_MIME_TYPE
 from django.utils.functional import Promise
 from django.utils.timezone import is_naive, make_aware
 
 from mail_outbox.core.envelope import mime
-from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, RETIRED, Classes
+from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, RETIRED, Classes, name_of
 from mail_outbox.core.envelope.kinds import CHARSET_ATTRIBUTES, JSON, SCALARS, SEQUENCES
-from mail_outbox.core.envelope.text import flaw
+from mail_outbox.core.envelope.streams import Blob, Reading, Stream, read_through
+from mail_outbox.core.envelope.text import encoded, flaw
 from mail_outbox.core.errors import UnserializableMessage
+from mail_outbox.core.loaded import loaded
 
 INLINE_LENGTH = 4_096
 """Longer texts of attachments become blobs, so that many entries share one copy."""
 SAFE_INTEGER = 2**53
 """Beyond it a database that reads JSON numbers as doubles changes the last digits."""
+KINDS = {known: kind for kind, (known, _) in SEQUENCES.items()}
 MAX_DEPTH = 30
 """MariaDB refuses JSON with more than 32 levels."""
 
@@ -34,11 +37,12 @@ class Packer:
     """Turns one message into JSON, and collects its blobs on the way."""
 
     classes: Classes
-    blobs: dict[str, bytes] = field(default_factory=dict)
+    readings: dict[Stream, Reading] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
 
     def message(self, message: EmailMessage, *, where: str = "") -> dict[str, JSON]:
         """Pack the class of the message and every attribute that is content."""
-        name = next((name for name, known in self.classes.items() if type(message) is known), None)
+        name = name_of(type(message), self.classes)
         if name is None:
             raise UnserializableMessage(
                 f"A message of class {_class_name(message)} cannot be stored. List the class in"
@@ -58,8 +62,10 @@ class Packer:
 
     def value(self, value: Any, where: str) -> JSON:
         """Pack any value; `where` is how an error names it."""
-        if value is UNSET:
-            return {"type": "unset"}
+        if type(value) is str:
+            return _text(value, where)
+        if isinstance(value, list | tuple):
+            return self._sequence(value, where, self.value)
         match value:
             case None:
                 return None
@@ -71,7 +77,9 @@ class Packer:
                 return int(value)
             case bytes() | bytearray() | memoryview():
                 return self._blob("bytes", bytes(value))
-            case list() | tuple() | set() | frozenset():
+            case Stream():
+                return self._stream("bytes", value)
+            case set() | frozenset():
                 return self._sequence(value, where, self.value)
             case dict():
                 return self._pairs(value, where)
@@ -82,11 +90,24 @@ class Packer:
             case Charset():
                 settings = {name: self.value(getattr(value, name), where) for name in CHARSET_ATTRIBUTES}
                 return {"type": "charset", "name": value.input_charset, "settings": settings}
+        if value is loaded("anymail.utils", "UNSET", None):
+            return {"type": "unset"}
         return _scalar(value, where)
 
     def _attribute(self, name: str, value: Any, where: str) -> JSON:
+        # Most attributes of most messages are empty, or plain texts, or lists of them.
+        if value is None:
+            return None
+        if type(value) is str:
+            return _text(value, where)
+        if type(value) is list and set(map(type, value)) <= {str}:
+            return [_text(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        if type(value) is dict and not value:
+            return {"type": "dict", "items": []}
         try:
             packed = self._prepared(name, value, where)
+            if not isinstance(packed, list | dict):
+                return packed
             depth = 2 + _depth(packed)  # The payload and its fields are two levels more.
         except RecursionError:
             depth = MAX_DEPTH + 1
@@ -107,9 +128,21 @@ class Packer:
         return self.value(value, where)
 
     def _attachment(self, item: Any, where: str) -> JSON:
+        if isinstance(item, EmailAttachment) and isinstance(item.content, Stream):
+            return self._streamed_attachment(item, item.content, where)
         if isinstance(item, list | tuple):
             return self._sequence(item, where, self._attachment_value)
         return self.value(item, where)
+
+    def _streamed_attachment(self, item: EmailAttachment, content: Stream, where: str) -> JSON:
+        # As Django's attach() does with bytes: a text comes back as one, and what is not in UTF-8 is no text.
+        is_text = self._reading(content).is_text
+        mimetype = item.mimetype
+        if str(mimetype).startswith("text/") and not is_text:
+            mimetype = DEFAULT_ATTACHMENT_MIME_TYPE
+        kind = "text" if str(mimetype).startswith("text/") else "bytes"
+        items = [self.value(item.filename, where), self._stream(kind, content), self.value(mimetype, where)]
+        return {"type": "attachment", "items": items}
 
     def _attachment_value(self, value: Any, where: str) -> JSON:
         packed = self.value(value, where)
@@ -119,7 +152,7 @@ class Packer:
         items = [pack(item, f"{where}[{index}]") for index, item in enumerate(value)]
         if isinstance(value, list):
             return items
-        kind = next(kind for kind, (known, _) in SEQUENCES.items() if isinstance(value, known))
+        kind = KINDS.get(type(value)) or next(kind for kind, known in SEQUENCES.items() if isinstance(value, known[0]))
         # A set has another order in each process, and the digest must not.
         return {"type": kind, "items": sorted(items, key=dumps) if kind.endswith("set") else items}
 
@@ -153,7 +186,17 @@ class Packer:
         # In a blob a text may be as long as it likes, and hold the stray bytes of a message that was parsed.
         if len(text) <= INLINE_LENGTH and not flaw(text):
             return text
-        return self._blob("text", text.encode("utf-8", "surrogatepass"))
+        return self._blob("text", encoded(text))
+
+    def _stream(self, kind: str, content: Stream) -> dict[str, JSON]:
+        name = self._reading(content).digest
+        self.blobs.setdefault(name, content)
+        return {"type": kind, "blob": name}
+
+    def _reading(self, stream: Stream) -> Reading:
+        if stream not in self.readings:
+            self.readings[stream] = read_through(stream)
+        return self.readings[stream]
 
     def _blob(self, kind: str, content: bytes) -> dict[str, JSON]:
         name = sha256(content).hexdigest()
@@ -163,7 +206,7 @@ class Packer:
 
 def _text(value: Any, where: str) -> str:
     # A subclass (SafeString, an enum) is packed as the text it is made of; a lazy text has to become one first.
-    text = str.__str__(value) if issubclass(type(value), str) else str.__str__(str(value))
+    text = value if type(value) is str else str.__str__(value if issubclass(type(value), str) else str(value))
     if problem := flaw(text):
         raise UnserializableMessage(f"{where} contains {problem}, which no database stores. Remove it.")
     return text

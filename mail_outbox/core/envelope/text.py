@@ -1,4 +1,4 @@
-"""Text: what keeps one out of a database."""
+"""Text: what keeps one out of a database, and what it is as bytes."""
 
 
 def flaw(text: str) -> str | None:
@@ -12,3 +12,8 @@ def flaw(text: str) -> str | None:
     except UnicodeEncodeError:
         return "half of a surrogate pair"
     return None
+
+
+def encoded(text: str) -> bytes:
+    """Return the text as it stands in a blob, where the stray bytes of a message that was parsed may stay."""
+    return text.encode("utf-8", "surrogatepass")

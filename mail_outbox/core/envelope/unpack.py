@@ -6,14 +6,14 @@ from email.charset import Charset
 from hashlib import sha256
 from typing import Any
 
-from anymail.message import AnymailMessageMixin, AnymailStatus
-from anymail.utils import UNSET
 from django.core.mail import EmailMessage
 
 from mail_outbox.core.envelope import mime
-from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, RETIRED, Classes
+from mail_outbox.core.envelope.classes import CONTENT, LIVE, OURS, RETIRED, Classes, class_of
 from mail_outbox.core.envelope.kinds import CHARSET_ATTRIBUTES, SCALARS, SEQUENCES
+from mail_outbox.core.envelope.streams import Blob, whole
 from mail_outbox.core.errors import UnreadableEnvelope
+from mail_outbox.core.loaded import loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Unpacker:
     """Turns JSON back into a message; what is damaged surfaces as whatever Python makes of it."""
 
     classes: Classes
-    blobs: Mapping[str, bytes]
+    blobs: Mapping[str, Blob]
 
     def message(self, packed: Any) -> EmailMessage:
         """Build the message without running its class's `__init__`, whose defaults are not what the caller gave."""
         name = packed["class"]
-        known = self.classes.get(name)
+        known = class_of(name, self.classes)
         if known is None:
             raise UnreadableEnvelope(
                 f"The stored message is of class {_cut(name)}, which is not known here. List it in"
@@ -52,6 +52,8 @@ class Unpacker:
             return SEQUENCES[kind][1]([self.value(item) for item in packed["items"]])
         match kind:
             case "unset":
+                from anymail.utils import UNSET
+
                 return UNSET
             case "dict":
                 return {self.value(key): self.value(item) for key, item in packed["items"]}
@@ -76,9 +78,10 @@ class Unpacker:
         return part
 
     def _blob(self, name: str) -> bytes:
-        content = self.blobs.get(name)
-        if content is None:
+        blob = self.blobs.get(name)
+        if blob is None:
             raise UnreadableEnvelope(f"Blob {_cut(name)} of the stored message is missing. Restore it, or send anew.")
+        content = whole(blob)
         if sha256(content).hexdigest() != name:
             raise UnreadableEnvelope(f"Blob {_cut(name)} of the stored message is damaged. Restore it, or send anew.")
         return content
@@ -97,7 +100,11 @@ def _check_attribute(name: str, *, is_ours: bool) -> None:
 def _live_attributes(known: type[EmailMessage]) -> dict[str, Any]:
     fresh = vars(EmailMessage(from_email="nobody"))
     live = {name: value for name, value in fresh.items() if name in LIVE}
-    return live | {"anymail_status": AnymailStatus()} if issubclass(known, AnymailMessageMixin) else live
+    if issubclass(known, loaded("anymail.message", "AnymailMessageMixin")):
+        from anymail.message import AnymailStatus
+
+        live["anymail_status"] = AnymailStatus()
+    return live
 
 
 def _charset(packed: Any) -> Charset:

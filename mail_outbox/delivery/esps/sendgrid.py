@@ -1,0 +1,5 @@
+"""SendGrid."""
+
+from mail_outbox.delivery.esps.provider import Provider
+
+SENDGRID = Provider(name="SendGrid")
