@@ -55,7 +55,8 @@ class AttachmentChunk(models.Model):
     data = models.BinaryField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["attachment", "number"], name="mail_outbox_chunk_once")]
+        # Not unique: to look for what it may not repeat, InnoDB locks the pieces of other attachments.
+        indexes = [models.Index(fields=["attachment", "number"], name="mail_outbox_chunk_of")]
 
     def __str__(self) -> str:
         return f"piece {self.number} of attachment {self.attachment_id[:12]}"

@@ -1,10 +1,12 @@
 """Rows in batches and in one order, locked so that workers pass each other by, or wait for each other."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db.models import QuerySet
 
 from mail_outbox.models import Attachment, MailerState
 from mail_outbox.models.entry import EntryQuerySet
@@ -13,6 +15,8 @@ DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 """What Django raises when the database is away, locked, deadlocked, or has become a read-only replica."""
 BATCH = 500
 """How many rows one statement writes at the most."""
+BUSY = 1.0
+"""Seconds for which others are let finish with an attachment before one waits for it in the database."""
 
 
 def in_batches(keys: Iterable[int]) -> list[list[int]]:
@@ -43,23 +47,52 @@ def share_attachments(names: Sequence[str], *, are_there: bool, database: str) -
     Whoever else shares them does not wait, which is why Django's own row locks will not do. `are_there` says that
     all of them have just been seen.
     """
-    connection = connections[database]
-    attachments = Attachment.objects.using(database).filter(digest__in=names)
-    if connection.vendor == "mysql" and not are_there:
-        # A locking read of what is not there locks the gap, and two that then insert into it deadlock.
-        names = list(attachments.values_list("digest", flat=True))
-    elif connection.vendor == "sqlite":
-        return set(attachments.values_list("digest", flat=True))  # the writer is alone
+    connection: Any = connections[database]
+    attachments = Attachment.objects.using(database).filter(digest__in=names).values_list("digest", flat=True)
+    if connection.vendor == "sqlite":
+        return set(attachments)  # the writer is alone
+    if connection.vendor == "postgresql":
+        return _share(names, "FOR KEY SHARE", database)
+    if not are_there:
+        # A locking read of what is not there locks the gap, and two that then insert into it deadlock. So do two who
+        # have waited in the database for one who deletes: each keeps its lock on what is left of the row.
+        until = time.monotonic() + BUSY
+        while (names := list(attachments.all())) and connection.features.has_select_for_update_skip_locked:
+            lock = "LOCK IN SHARE MODE" if connection.mysql_is_mariadb else "FOR SHARE"
+            held = _share(names, f"{lock} SKIP LOCKED", database)
+            if held.issuperset(names):
+                return held
+            if time.monotonic() > until:
+                break
+            time.sleep(BUSY / 200)
+    return _share(names, "LOCK IN SHARE MODE", database)
+
+
+def _share(names: Sequence[str], lock: str, database: str) -> set[str]:
     if not names:
         return set()
-    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else "LOCK IN SHARE MODE"
-    with connection.cursor() as cursor:
+    with connections[database].cursor() as cursor:
         cursor.execute(
             f"SELECT digest FROM {Attachment._meta.db_table} WHERE digest IN ({', '.join(['%s'] * len(names))})"  # noqa: S608
             f" ORDER BY digest {lock}",
             list(names),
         )
         return {digest for (digest,) in cursor.fetchall()}
+
+
+def delete_exactly(rows: QuerySet[Any]) -> None:
+    """Delete rows that nothing refers to and nobody else can change, and wait for nobody who holds others."""
+    connection = connections[rows.db]
+    if connection.vendor != "mysql":
+        rows.only("pk").delete()
+        return
+    # InnoDB reads a small table from end to end for a list, and waits there for whoever waits for us.
+    meta = rows.model._meta
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"DELETE FROM {meta.db_table} WHERE {meta.pk.column} = %s",  # noqa: S608
+            [(key,) for key in rows.order_by("pk").values_list("pk", flat=True)],
+        )
 
 
 @contextmanager

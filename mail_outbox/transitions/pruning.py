@@ -13,7 +13,6 @@ from mail_outbox.core.retention import Retention
 from mail_outbox.core.states import FINISHED, State
 from mail_outbox.models import (
     Attachment,
-    AttachmentChunk,
     AttachmentUse,
     Attempt,
     DeliveryEvent,
@@ -23,8 +22,8 @@ from mail_outbox.models import (
     UtcNow,
 )
 from mail_outbox.transitions.counting import count_before_pruning, take_mark
-from mail_outbox.transitions.locking import BATCH, lock_free_rows
-from mail_outbox.transitions.storing import let_files_go
+from mail_outbox.transitions.locking import BATCH, delete_exactly, lock_free_rows
+from mail_outbox.transitions.storing import delete_pieces, let_files_go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +117,8 @@ def prune_attachments(names: Iterable[str], *, database: str) -> int:
         rows = list(_unused(attachments.filter(digest__in=held)).values_list("digest", "storage", "storage_name"))
         free = [digest for digest, *_ in rows]
         let_files_go([(storage, name) for _, storage, name in rows if name], database=database)
-        AttachmentChunk.objects.using(database).filter(attachment__in=free).only("pk").delete()
-        attachments.filter(digest__in=free).delete()
+        delete_pieces(free, database=database)
+        delete_exactly(attachments.filter(digest__in=free))
     return len(free)
 
 

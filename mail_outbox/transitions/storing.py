@@ -1,12 +1,13 @@
 """Attachments on their way between database and storage: a file is written down before it is there and until it is gone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from mail_outbox.models import Attachment, AttachmentChunk, StoredFile, UtcNow
+from mail_outbox.transitions.locking import delete_exactly
 
 ARRIVES_WITHIN = timedelta(hours=1)
 """How long a file may take to arrive before it is taken for what a crash has left."""
@@ -52,8 +53,13 @@ def note_stored(digest: str, key_id: str, file: StoredFile, *, database: str) ->
         if ours is None or not files.delete()[0]:
             return False  # it took so long that it is being deleted
         attachment.update(storage=ours.storage, storage_name=ours.name)
-        AttachmentChunk.objects.using(database).filter(attachment=digest).only("pk").delete()
+        delete_pieces([digest], database=database)
         return True
+
+
+def delete_pieces(digests: Collection[str], *, database: str) -> None:
+    """Delete the pieces of attachments that the transaction has locked."""
+    delete_exactly(AttachmentChunk.objects.using(database).filter(attachment__in=digests))
 
 
 def let_files_go(files: Iterable[tuple[str, str]], *, database: str) -> None:

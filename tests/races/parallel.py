@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,7 +29,10 @@ def at_once(*acts: Callable[[], T]) -> list[T]:
             connections.close_all()
 
     with ThreadPoolExecutor(len(acts)) as pool:
-        return [future.result() for future in [pool.submit(act, what) for what in acts]]
+        futures = [pool.submit(act, what) for what in acts]
+        for future in as_completed(futures):
+            future.result()
+        return [future.result() for future in futures]
 
 
 def drain(limit: int | None = None) -> DrainResult:

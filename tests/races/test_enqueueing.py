@@ -66,3 +66,32 @@ def test_enqueues_that_cross_in_two_transactions_cost_one_of_them_a_deadlock_and
     assert Attachment.objects.count() == 2
     found = sorted(entry.message().attachments[0].content for entry in OutboxEntry.objects.all())
     assert found == sorted([one[1], other[1]] * 2)
+
+
+def test_enqueues_whose_bytes_are_being_pruned_do_not_deadlock():
+    rounds = range(60)
+    both = threading.Barrier(2, timeout=PATIENCE)
+    done = threading.Event()
+
+    def enqueue() -> int:
+        try:
+            for _ in rounds:
+                both.wait()
+                with transaction.atomic():
+                    entry = outbox.enqueue(a_message(attachments=[ONE, OTHER]))
+                entry.delete()
+        finally:
+            both.abort()
+            done.set()
+        return len(rounds)
+
+    def prune() -> int:
+        count = 0
+        while not done.is_set():
+            count += outbox.prune().attachments
+        return count
+
+    one, other, pruned = at_once(enqueue, enqueue, prune)
+
+    assert one == other == len(rounds)
+    assert pruned > 0
