@@ -7,12 +7,15 @@ from uuid import UUID
 
 from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
+from django.db.models.constants import OnConflict
 
 from mail_outbox.core.outcomes import SUPPRESSED, Kind, Outcome
 from mail_outbox.core.retry import GIVE_BACK, SOME_REFUSED, Decision
 from mail_outbox.core.states import FINISHED, OVER, State
 from mail_outbox.models import TEXT_LENGTH, Attempt, OutboxEntry, Recipient, RecipientStatus, UtcNow
+from mail_outbox.models.making import new
 from mail_outbox.transitions.forgetting import forget_sensitive
+from mail_outbox.transitions.inserting import insert_rows
 from mail_outbox.transitions.locking import DATABASE_AWAY
 from mail_outbox.transitions.suppressing import feed
 
@@ -240,8 +243,9 @@ def _open_to(kind: Kind | None) -> list[RecipientStatus]:
 
 def _write_attempts(settlements: Iterable[Settlement], database: str) -> None:
     attempts = [
-        Attempt(
-            entry=settlement.entry,
+        new(
+            Attempt,
+            entry_id=settlement.entry.pk,
             number=settlement.entry.attempts,
             claim_id=settlement.claim_id,
             using=settlement.entry.using,
@@ -256,9 +260,8 @@ def _write_attempts(settlements: Iterable[Settlement], database: str) -> None:
         for settlement in settlements
         if settlement.outcome is not None
     ]
-    if attempts:
-        # A settle that is written again after a lost answer finds its own attempts there already.
-        Attempt.objects.using(database).bulk_create(attempts, ignore_conflicts=True)
+    # A settle that is written again after a lost answer finds its own attempts there already.
+    insert_rows(attempts, on_conflict=OnConflict.IGNORE, database=database)
 
 
 def cut(text: str, length: int = TEXT_LENGTH) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.constants import OnConflict
 from django.db.models.expressions import RawSQL
 from django.db.models.sql import InsertQuery
 
@@ -54,34 +55,45 @@ class Table:
     model: type[models.Model]
     columns: Sequence[Column]
     name: str
+    into: str
     key: str
     returning: str
+    ending: str
     compiled: Mapping[int, Statement]
 
 
-_tables: dict[tuple[type[models.Model], str], Table] = {}
+_tables: dict[tuple[type[models.Model], str, OnConflict | None], Table] = {}
 
 
-def table_of(model: type[models.Model], connection: BaseDatabaseWrapper) -> Table:
-    """Return what is the same in every INSERT of the model's rows into that kind of database."""
-    known = _tables.get((model, connection.vendor))
+def table_of(
+    model: type[models.Model], connection: BaseDatabaseWrapper, on_conflict: OnConflict | None = None
+) -> Table:
+    """Return what is the same in every INSERT of the model's rows into that kind of database.
+
+    Where conflicts are ignored nobody can tell the keys of the rows.
+    """
+    known = _tables.get((model, connection.vendor, on_conflict))
     if known is None:
-        known = _tables[model, connection.vendor] = _read_table(model, connection)
+        known = _tables[model, connection.vendor, on_conflict] = _read_table(model, connection, on_conflict)
     return known
 
 
-def _read_table(model: type[models.Model], connection: BaseDatabaseWrapper) -> Table:
+def _read_table(model: type[models.Model], connection: BaseDatabaseWrapper, on_conflict: OnConflict | None) -> Table:
     quote, meta = connection.ops.quote_name, model._meta
     columns = [
         _read_column(field, connection) for field in meta.concrete_fields if not isinstance(field, models.AutoField)
     ]
-    key = quote(str(meta.pk.column)) if isinstance(meta.pk, models.AutoField) else ""
+    name = quote(meta.db_table)
+    ending = connection.ops.on_conflict_suffix_sql([], on_conflict, [], [])
+    key = quote(str(meta.pk.column)) if isinstance(meta.pk, models.AutoField) and on_conflict is None else ""
     return Table(
         model=model,
         columns=columns,
-        name=quote(meta.db_table),
+        name=name,
+        into=f"{connection.ops.insert_statement(on_conflict=on_conflict)} {name}",
         key=key,
         returning=key and f" RETURNING {key}",
+        ending=f" {ending}" if ending else "",
         compiled={id(each): _compile(each, model, connection) for each in (NOW, FIRST_KEY)},
     )
 

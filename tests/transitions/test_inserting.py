@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import DataError, IntegrityError, connection, models, transaction
+from django.db.models.constants import OnConflict
 from django.test.utils import CaptureQueriesContext
 
 from mail_outbox.core.states import State
-from mail_outbox.models import EntryContent, OutboxEntry, Recipient, UtcNow
+from mail_outbox.models import Attempt, AttemptCount, EntryContent, OutboxEntry, Recipient, UtcNow
 from mail_outbox.transitions.inserting import insert_rows, insert_together
 from mail_outbox.transitions.tables import NOW
 
@@ -125,6 +126,43 @@ def test_what_does_not_fit_is_refused_and_not_cut(count: int):
 
     with pytest.raises(DataError), transaction.atomic():
         insert_rows(entries, database="default")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_there_already_is_left_as_it_is(count: int):
+    entry = an_entry()
+    insert_rows([entry], database="default")
+    entry_id = OutboxEntry.objects.get(uuid=entry.uuid).pk
+    claims = [uuid4() for _ in range(count)]
+
+    def attempts(text: str) -> list[Attempt]:
+        durations = [timedelta(days=-1, microseconds=number) for number in range(count)]
+        usual = {"entry_id": entry_id, "number": 1, "started_at": MOMENT, "kind": "sent", "text": text}
+        return [Attempt(claim_id=claim, duration=each, **usual) for claim, each in zip(claims, durations, strict=True)]
+
+    insert_rows(attempts("first")[:1], on_conflict=OnConflict.IGNORE, database="default")
+    insert_rows(attempts("then"), on_conflict=OnConflict.IGNORE, database="default")
+
+    rows = Attempt.objects.order_by("pk").values_list("claim_id", "text", "duration", "started_at")
+    texts = ["first", *["then"] * (count - 1)]
+    assert list(rows) == [
+        (claim, text, timedelta(days=-1, microseconds=number), MOMENT)
+        for number, (claim, text) in enumerate(zip(claims, texts, strict=True))
+    ]
+
+
+@only_postgresql
+@pytest.mark.parametrize("score", [float("inf"), float("nan")])
+def test_what_json_cannot_carry_is_written_all_the_same(score: float):
+    rows = [
+        AttemptCount(using="m", kind="sent", within_ms=number, seconds=value)
+        for number, value in enumerate((score, 1.5))
+    ]
+
+    insert_rows(rows, database="default")
+
+    found = list(AttemptCount.objects.order_by("within_ms").values_list("seconds", flat=True))
+    assert [str(value) for value in found] == [str(score), "1.5"]
 
 
 def test_no_rows_are_no_statement(django_assert_num_queries: Any):
