@@ -22,7 +22,7 @@ from mail_outbox.drain.run import Run, moment_in
 from mail_outbox.drain.settler import Settler, announce, luck
 from mail_outbox.drain.work import policy_of
 from mail_outbox.drain.workers import Heartbeat
-from mail_outbox.transitions import DATABASE_AWAY
+from mail_outbox.transitions import DATABASE_AWAY, is_unmigrated
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -160,7 +160,7 @@ class Engine:
         try:
             return self._dispatcher.end_run(run)
         except DATABASE_AWAY as error:
-            if not connections[self.database].in_atomic_block:
+            if not self._is_hopeless(error):
                 self._note_trouble(error)
         except TransactionManagementError:
             pass  # the error that broke the caller's transaction is already on its way
@@ -246,11 +246,14 @@ class Engine:
 
     def _note_trouble(self, error: Exception) -> None:
         """Log a row of database errors once, and drop a dead connection so that the next round opens a new one."""
-        connection = connections[self.database]
-        if connection.in_atomic_block:
+        if self._is_hopeless(error):
             raise error
         self._trouble += 1
         # One alone is a deadlock or a lock that was waited for too long: all in a day's work.
         if self._trouble == 2:
             logger.warning("database trouble", extra={"error": type(error).__name__})
-        connection.close_if_unusable_or_obsolete()
+        connections[self.database].close_if_unusable_or_obsolete()
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Tell whether the next round would meet the same: in a broken transaction of the caller's, or without tables."""
+        return connections[self.database].in_atomic_block or is_unmigrated(error)

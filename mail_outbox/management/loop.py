@@ -16,7 +16,7 @@ from django.db import connections
 from mail_outbox.conf import get_conf
 from mail_outbox.drain import DrainResult, Engine
 from mail_outbox.outbox.pruning import keep_house
-from mail_outbox.transitions import DATABASE_AWAY
+from mail_outbox.transitions import DATABASE_AWAY, is_unmigrated
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -99,6 +99,8 @@ class Loop:
         try:
             return engine.run(limit=left, using=self._using, slice_length=self._slice())
         except DATABASE_AWAY as error:
+            if is_unmigrated(error):
+                raise
             # The database will be back; what has been sent meanwhile the engine keeps until then.
             logger.warning("database trouble", extra={"error": type(error).__name__, "database": engine.database})
             return DrainResult()

@@ -15,7 +15,7 @@ from mail_outbox.transitions.erasing import (
     mentions_of,
 )
 from mail_outbox.transitions.gathering import Gathered
-from mail_outbox.transitions.locking import BATCH, DATABASE_AWAY
+from mail_outbox.transitions.locking import BATCH, DATABASE_AWAY, is_unmigrated
 from mail_outbox.transitions.mailers import (
     clear_pause,
     note_outcomes,
@@ -112,6 +112,7 @@ __all__ = [
     "insert",
     "is_anybody_suppressed",
     "is_file_arriving",
+    "is_unmigrated",
     "leave_slot",
     "let_file_go",
     "mark_sent",

@@ -13,10 +13,17 @@ from mail_outbox.models.entry import EntryQuerySet
 
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 """What Django raises when the database is away, locked, deadlocked, or has become a read-only replica."""
+UNMIGRATED = ("no such table", "no such column")
+"""How the errors begin of a SQLite that is there: on other databases they are none of these."""
 BATCH = 500
 """How many rows one statement writes at the most."""
 BUSY = 1.0
 """Seconds for which others are let finish with an attachment before one waits for it in the database."""
+
+
+def is_unmigrated(error: Exception) -> bool:
+    """Tell whether the error, one of DATABASE_AWAY, says that a table or a column is missing: waiting will not help."""
+    return str(error).startswith(UNMIGRATED)
 
 
 def in_batches(keys: Iterable[int]) -> list[list[int]]:

@@ -120,3 +120,20 @@ def test_what_was_claimed_before_an_outage_longer_than_the_lease_is_not_taken_fo
     assert provider.subjects == ["x"]
     assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}
     assert set(Attempt.objects.values_list("kind", flat=True)) == {"sent"}
+
+
+@pytest.mark.parametrize("missing", ["table: mail_outbox_outboxentry", "column: mail_outbox_outboxentry.rank"])
+def test_tables_that_sqlite_lacks_are_no_database_that_is_away(provider, missing, caplog):
+    def lack(execute, sql, params, many, context):
+        raise OperationalError(f"no such {missing}")
+
+    outbox.enqueue(a_message())
+    engine = Engine("default")
+
+    with connection.execute_wrapper(lack), pytest.raises(OperationalError, match=missing):
+        engine.run()
+
+    assert "database trouble" not in caplog.messages
+    engine.run()
+    engine.stop()
+    assert len(provider.accepted) == 1

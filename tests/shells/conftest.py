@@ -1,10 +1,12 @@
 """Mailers for the tests of the shells, on every Django."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import mail
+from django.db import connection
 from pytest_django import Settings
 
 OUTBOX = {"BACKEND": "mail_outbox.backends.OutboxBackend"}
@@ -44,3 +46,19 @@ def outbox_backend(settings: Settings, configure: Configure) -> None:
 def no_test_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let mailers be what the settings say: before Django 6.1 the outbox itself swaps them for locmem under test."""
     monkeypatch.delattr(mail, "outbox", raising=False)
+
+
+@pytest.fixture
+def unmigrated(transactional_db: None) -> Iterator[None]:
+    """Take the outbox's tables out of the way, as they are before the first `migrate`."""
+    models = list(apps.get_app_config("mail_outbox").get_models())
+
+    def rename(old: str, new: str) -> None:
+        with connection.schema_editor() as editor:
+            for model in models:
+                table = model._meta.db_table
+                editor.alter_db_table(model, old.format(table), new.format(table))
+
+    rename("{}", "away_{}")
+    yield
+    rename("away_{}", "{}")

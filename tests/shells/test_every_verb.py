@@ -104,6 +104,22 @@ def test_the_exit_code_says_how_it_went(line: str, code: int, entry: OutboxEntry
     assert ended(line, monkeypatch) == code
 
 
+@pytest.mark.usefixtures("unmigrated")
+@pytest.mark.parametrize("line", [*JSON, "drain --forever"])
+def test_where_the_tables_are_missing_a_verb_says_so_and_waits_for_nothing(
+    line: str, settings: Settings, caplog: pytest.LogCaptureFixture
+):
+    settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
+
+    with pytest.raises(
+        CommandError, match=r"lacks tables of the outbox.*manage.py migrate --database default"
+    ) as caught:
+        call_command("outbox", *line.split(), stdout=StringIO(), stderr=StringIO())
+
+    assert caught.value.returncode == 1
+    assert "database trouble" not in caplog.messages
+
+
 def ended(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run the line as `manage.py` does, and return the exit code."""
     monkeypatch.setattr(sys, "argv", ["manage.py", "outbox", *line.split()])

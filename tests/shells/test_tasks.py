@@ -307,3 +307,11 @@ class TestSweep:
         assert counts["pruned_entries"] == 1
         assert OutboxEntry.objects.get().state == State.FAILED
         assert "housekeeping failed" in caplog.messages
+
+
+@pytest.mark.usefixtures("unmigrated")
+def test_where_the_tables_are_missing_a_worker_lives_on_and_the_next_task_looks_again(caplog):
+    assert tasks.drain() == {}
+    assert tasks.sweep().get("sent", 0) == 0
+
+    assert caplog.messages.count("drain failed") == 2
