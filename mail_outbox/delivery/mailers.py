@@ -50,7 +50,7 @@ def _our_mailer(alias: str) -> BaseEmailBackend:
     if alias not in mailers:
         raise UnknownMailer(f"No mailer '{alias}' in MAIL_OUTBOX['MAILERS']." + did_you_mean(alias, mailers))
     config: dict[str, Any] = dict(mailers[alias])
-    if _under_djangos_test_runner() and config.get("BACKEND") != SCRIPTED:
+    if is_under_test() and config.get("BACKEND") != SCRIPTED:
         config = {"BACKEND": LOCMEM}
     options = dict(config.get("OPTIONS", {}))
     if hasattr(mail, "mailers"):
@@ -59,7 +59,8 @@ def _our_mailer(alias: str) -> BaseEmailBackend:
     return backend
 
 
-def _under_djangos_test_runner() -> bool:
+def is_under_test() -> bool:
+    """Tell whether Django's test setup has replaced the mailers, each by one that keeps mail in memory."""
     # An outbox alone proves nothing: locmem makes one wherever it is used, and from then on real mail would vanish.
     state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
     return hasattr(mail, "outbox") and hasattr(state, "saved_data")

@@ -12,7 +12,7 @@ from django.urls import include, path
 from pytest_django import Settings
 
 from mail_outbox.checks import check_deployment, check_locks, check_neighbours, check_settings
-from tests.shells.conftest import LOCMEM, OUTBOX, Configure
+from tests.shells.conftest import LOCMEM, OUTBOX, SINK, Configure
 from tests.shells.test_checks import hint_of, ids
 
 HAS_DJANGO_MAILERS = hasattr(mail, "mailers")
@@ -37,6 +37,7 @@ class UsersElsewhereRouter:
 
 
 class TestW004:
+    @pytest.mark.usefixtures("no_test_outbox")
     def test_mail_of_django_that_goes_past_the_outbox_is_mentioned(self, configure: Configure):
         configure({"default": LOCMEM})
 
@@ -49,6 +50,16 @@ class TestW004:
 
     def test_the_drop_in_is_fine(self, outbox_backend: None):
         assert check_neighbours() == []
+
+    def test_what_djangos_test_setup_has_put_in_its_place_is_fine(self):
+        assert check_neighbours() == []
+
+    def test_what_a_test_has_put_there_by_itself_is_mentioned(self, configure: Configure, settings: Settings):
+        configure({"default": SINK})
+        if not HAS_DJANGO_MAILERS:
+            settings.EMAIL_BACKEND = SINK["BACKEND"]
+
+        assert ids(check_neighbours()) == ["W004"]
 
     @pytest.mark.skipif(not HAS_DJANGO_MAILERS, reason="before 6.1 Django has one backend of its own")
     def test_the_drop_in_under_another_name_is_fine(self, configure: Configure):
