@@ -13,18 +13,22 @@ from mail_outbox.models import OutboxEntry, UtcNow
 from mail_outbox.outbox.announcing import after_commit
 from mail_outbox.outbox.enqueueing import make_draft, write
 from mail_outbox.outbox.options import check_mailer, check_moment, check_options
+from mail_outbox.outbox.twins import has_twin
 
 
+@has_twin
 def cancel(*entries: OutboxEntry, reason: str = "by hand") -> int:
     """Stop what no sender has yet, and return how many were really stopped."""
     return sum(transitions.cancel(keys, reason=reason, database=database) for database, keys in _by_database(entries))
 
 
+@has_twin
 def hold(*entries: OutboxEntry, reason: str) -> int:
     """Set aside what is still waiting, with a reason for the person who finds it, and return how many."""
     return sum(transitions.hold(keys, reason=reason, database=database) for database, keys in _by_database(entries))
 
 
+@has_twin
 def release(*entries: OutboxEntry) -> int:
     """Put back what is held, to be sent now, and return how many."""
     count = 0
@@ -34,6 +38,7 @@ def release(*entries: OutboxEntry) -> int:
     return count
 
 
+@has_twin
 def retry(*entries: OutboxEntry, expires_at: datetime | timedelta | None = None) -> int:
     """Send the same entries once more, under the same Message-ID, and return how many were put back.
 
@@ -53,6 +58,7 @@ def retry(*entries: OutboxEntry, expires_at: datetime | timedelta | None = None)
     return count
 
 
+@has_twin
 def resend(
     entry: OutboxEntry,
     *,
@@ -95,6 +101,7 @@ def resend(
     return write(draft, options)
 
 
+@has_twin
 def reschedule(*entries: OutboxEntry, send_at: datetime | timedelta) -> int:
     """Send what has not gone yet, or is held, at another time, and return how many were given it.
 
@@ -113,6 +120,7 @@ def reschedule(*entries: OutboxEntry, send_at: datetime | timedelta) -> int:
     return count
 
 
+@has_twin
 def mark_sent(*entries: OutboxEntry, reason: str = "marked as sent by hand") -> int:
     """Settle what is held as sent, for a person who knows that it has arrived, and return how many."""
     return sum(
@@ -120,6 +128,7 @@ def mark_sent(*entries: OutboxEntry, reason: str = "marked as sent by hand") -> 
     )
 
 
+@has_twin
 def change_mailer(*entries: OutboxEntry, using: str) -> int:
     """Let another mailer send what has not gone yet, or is held, and return how many entries changed hands.
 

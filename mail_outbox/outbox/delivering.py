@@ -19,9 +19,11 @@ from mail_outbox.outbox.announcing import after_commit, mark_committed
 from mail_outbox.outbox.enqueueing import make_draft
 from mail_outbox.outbox.options import NowOptions, Options, check_mailer, check_options, refuse
 from mail_outbox.outbox.suppressing import leave_out_suppressed
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.transitions import Draft
 
 
+@has_twin
 def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
     """Deliver in this process all that is due, then stop, and return the counts per outcome.
 
@@ -45,6 +47,7 @@ def drain(limit: int | None = None, *, using: str | None = None) -> DrainResult:
     return results
 
 
+@has_twin
 def send_now(message: EmailMessage, **keywords: Unpack[NowOptions]) -> OutboxEntry:
     """Deliver the message in this process and return its entry, which says what became of it.
 

@@ -1,6 +1,7 @@
 """Messages into the outbox: checked, written in the caller's transaction, announced after the commit."""
 
 import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from itertools import islice
 from typing import Any, Unpack
 from uuid import uuid4
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, connections, models, transaction
 from django.utils import timezone
@@ -26,6 +28,7 @@ from mail_outbox.outbox.announcing import after_commit
 from mail_outbox.outbox.options import NORMAL, ManyOptions, OnConflict, Options, check_options, refuse
 from mail_outbox.outbox.routing import choose
 from mail_outbox.outbox.suppressing import leave_out_suppressed
+from mail_outbox.outbox.twins import has_twin, use_twin
 from mail_outbox.transitions import BATCH, Draft
 
 logger = logging.getLogger("mail_outbox")
@@ -74,9 +77,13 @@ def enqueue(
         ignore_suppression=ignore_suppression,
         database=database,
     )
-    return write(make_draft(message, options), options)
+    try:  # what has_twin does, without the cost of a call
+        return write(make_draft(message, options), options)
+    except SynchronousOnlyOperation as error:
+        raise use_twin("enqueue") from error
 
 
+@has_twin
 def enqueue_many(messages: Iterable[EmailMessage], **keywords: Unpack[ManyOptions]) -> list[OutboxEntry]:
     """Write all the messages or none, in a constant number of statements per 500, and return their entries in order.
 
@@ -181,7 +188,15 @@ def check_transaction(database: str) -> None:
     problem = "enqueue was called outside transaction.atomic(); the mail will go even if what it is about does not."
     if wish == "error":
         raise NotInTransaction(problem + " Wrap both in one atomic() block.")
-    warnings.warn(problem, RuntimeWarning, stacklevel=4)
+    warnings.warn(problem, RuntimeWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Return how many frames above whoever asks the caller of the outbox stands."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("mail_outbox."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _write_once(draft: Draft, options: Options, key: str) -> OutboxEntry:

@@ -10,9 +10,11 @@ from mail_outbox.drain.instances import find_stranger
 from mail_outbox.outbox.delivering import refuse_in_transaction
 from mail_outbox.outbox.options import check_address, check_database
 from mail_outbox.outbox.storing import delete_files
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.transitions import EraseResult
 
 
+@has_twin
 def erase(address: str, *, dry_run: bool = False, database: str | None = None) -> EraseResult:
     """Erase the person behind the address wherever the outbox has them, and return the counts, and what is left.
 

@@ -13,6 +13,7 @@ from mail_outbox.core.states import State
 from mail_outbox.drain.instances import Stranger, find_stranger
 from mail_outbox.models import ALL_MAILERS, MailerState, OutboxEntry, UtcNow, Worker
 from mail_outbox.outbox.reading import as_moment, read_each
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.outbox.watching import ALIVE_WITHIN
 
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -67,6 +68,7 @@ class Health:
         return not self.problems
 
 
+@has_twin
 def health(*, overdue_after: timedelta = OVERDUE_AFTER, database: str | None = None) -> Health:
     """Judge whether mail flows, in four small queries however large the outbox is, and return why where it does not."""
     conf = settings.get_conf()

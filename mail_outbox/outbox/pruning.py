@@ -25,6 +25,7 @@ from mail_outbox.models import Attachment, Attempt, DeliveryEvent, OutboxEntry, 
 from mail_outbox.models.asking import ask_all
 from mail_outbox.outbox.delivering import refuse_in_transaction, refuse_strangers
 from mail_outbox.outbox.storing import delete_files, store_attachments
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.transitions import BATCH, COUNT_BATCH, DATABASE_AWAY, PruneResult
 from mail_outbox.transitions.pruning import FactName
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 Job = Callable[..., PruneResult]
 
 
+@has_twin
 def prune(
     *,
     sent: timedelta | None = None,

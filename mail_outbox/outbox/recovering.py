@@ -10,6 +10,7 @@ from mail_outbox.core.errors import InvalidOption
 from mail_outbox.drain import instances
 from mail_outbox.outbox.announcing import after_commit
 from mail_outbox.outbox.options import check_database, check_moment
+from mail_outbox.outbox.twins import has_twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class QuarantineResult(Counts):
     due_before: int
 
 
+@has_twin
 def adopt(*, database: str | None = None) -> None:
     """Let this deployment send what is in the database, though it belonged to another: a copy, or one that has moved.
 
@@ -30,6 +32,7 @@ def adopt(*, database: str | None = None) -> None:
         after_commit(database=alias)
 
 
+@has_twin
 def quarantine(since: datetime | timedelta, *, dry_run: bool = False, database: str | None = None) -> QuarantineResult:
     """Set aside what may have been sent since then and is back in the queue, and return the counts.
 

@@ -11,10 +11,12 @@ from mail_outbox.core.errors import InvalidOption, UnreadableEnvelope
 from mail_outbox.models import Attachment, StoredBytes
 from mail_outbox.outbox.delivering import refuse_in_transaction
 from mail_outbox.outbox.options import check_database
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.transitions import BATCH, RotateResult
 from mail_outbox.vault import PLAIN, Vault, get_vault
 
 
+@has_twin
 def rotate_keys(*, batch_size: int = 100, dry_run: bool = False, database: str | None = None) -> RotateResult:
     """Seal all contents and attachments under the first of ENCRYPTION_KEYS, and return the counts.
 

@@ -9,12 +9,14 @@ from typing import Any
 from mail_outbox import conf as settings
 from mail_outbox import transitions
 from mail_outbox.outbox.options import check_address, check_database, check_moment
+from mail_outbox.outbox.twins import has_twin
 from mail_outbox.transitions import Draft
 
 LOOK_EVERY = 10.0
 """Seconds after which a process that commits mail looks again whether anything stands on the list."""
 
 
+@has_twin
 def suppress(
     address: str, *, reason: str = "", until: datetime | timedelta | None = None, database: str | None = None
 ) -> None:
@@ -29,6 +31,7 @@ def suppress(
         note(database=alias)
 
 
+@has_twin
 def unsuppress(address: str, *, database: str | None = None) -> int:
     """Let mail go to the address again, and return how many rows of the list that took; 0 where it was not there.
 

@@ -25,6 +25,7 @@ from mail_outbox.core.html_text import html_to_text
 from mail_outbox.models import TEMPLATE_LENGTH, OutboxEntry
 from mail_outbox.outbox.enqueueing import make_draft, write
 from mail_outbox.outbox.options import OnceOptions, check_options
+from mail_outbox.outbox.twins import has_twin
 
 AnyAttachment = MIMEBase | MIMEPart | tuple[str | None, Any] | tuple[str | None, Any, str | None]
 """What Django's EmailMessage takes in `attachments`, its named tuple EmailAttachment included."""
@@ -56,6 +57,7 @@ class _Templates:
     html: _Template | None
 
 
+@has_twin
 def enqueue_template(
     name: str,
     to: Sequence[str],

@@ -14,6 +14,7 @@ from mail_outbox.core.states import State
 from mail_outbox.drain import instances
 from mail_outbox.models import ALL_MAILERS, MailerState, OutboxEntry, UtcNow, Worker, label_of
 from mail_outbox.models.entry import EntryQuerySet
+from mail_outbox.outbox.twins import has_twin
 
 NOT_OURS = "the database belongs to another deployment"
 ALIVE_WITHIN = timedelta(minutes=2)
@@ -63,6 +64,7 @@ class Stats:
         return values
 
 
+@has_twin
 def stats(*, database: str | None = None) -> Stats:
     """Count the entries by state and mailer, and return how the outbox is doing."""
     database = database or settings.get_conf().databases[0]

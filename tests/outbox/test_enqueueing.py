@@ -234,11 +234,14 @@ class TestOutsideATransaction:
         assert not OutboxEntry.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    def test_it_is_a_warning_where_the_project_says_so(self, settings):
+    @pytest.mark.parametrize("enqueue", [outbox.enqueue, lambda message: outbox.enqueue_many([message])])
+    def test_it_is_a_warning_about_the_callers_line_where_the_project_says_so(self, settings, enqueue):
         settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "OUTSIDE_ATOMIC": "warn"}
 
-        with pytest.warns(RuntimeWarning, match="outside"):
-            outbox.enqueue(a_message())
+        with pytest.warns(RuntimeWarning, match="outside") as caught:
+            enqueue(a_message())
+
+        assert [warning.filename for warning in caught] == [__file__]
 
     @pytest.mark.django_db(transaction=True)
     def test_it_commits_by_itself_otherwise(self):
