@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from django.db import models
+from django.db import connections, models
 
 from mail_outbox import conf as settings
 from mail_outbox.conf import Conf
@@ -168,10 +168,12 @@ def check_database(alias: str | None, conf: Conf) -> str:
     if alias is None:
         return conf.databases[0]
     if alias not in conf.databases:
-        raise InvalidOption(
+        problem = (
             f"No worker drains database '{alias}', so its mail would never leave. Add it to MAIL_OUTBOX['DATABASE']."
-            + did_you_mean(alias, conf.databases)
+            if alias in connections
+            else f"No database '{alias}' in MAIL_OUTBOX['DATABASE']."
         )
+        raise InvalidOption(problem + did_you_mean(str(alias), conf.databases))
     return alias
 
 

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from argparse import _SubParsersAction
 from io import StringIO
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
+from django.db import connections
 from pytest_django import Settings
 
 from mail_outbox import outbox
@@ -118,6 +120,39 @@ def test_where_the_tables_are_missing_a_verb_says_so_and_waits_for_nothing(
 
     assert caught.value.returncode == 1
     assert "database trouble" not in caplog.messages
+
+
+def with_database() -> list[str]:
+    """List the lines of the verbs that can be told which database to look at."""
+    parser = Command().create_parser("manage.py", "outbox")
+    [verbs] = [action.choices for action in parser._actions if isinstance(action, _SubParsersAction)]
+    return [line for line in JSON if "--database" in verbs[line.split()[0]].format_help()]
+
+
+@pytest.mark.parametrize("line", with_database())
+def test_a_database_that_is_not_there_is_answered_with_the_closest_and_with_those_that_are(
+    line: str, settings: Settings
+):
+    settings.MAIL_OUTBOX = {
+        **settings.MAIL_OUTBOX,
+        "DATABASE": ["default", "other"],
+        "ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
+    }
+
+    with pytest.raises(CommandError) as caught:
+        call_command("outbox", *line.split(), "--database", "othr")
+
+    assert str(caught.value) == (
+        "No database 'othr' in MAIL_OUTBOX['DATABASE']. Did you mean 'other'? Known: default, other."
+    )
+    assert caught.value.returncode == 1
+
+
+def test_a_database_without_an_outbox_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(connections.settings, "reports", {**connections.settings["default"]})
+
+    with pytest.raises(CommandError, match=r"No worker drains database 'reports'.* Known: default\."):
+        call_command("outbox", "list", "--database", "reports")
 
 
 def ended(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
