@@ -33,6 +33,7 @@ class MailerOptions:
     `concurrency` senders per worker process; a send may take `deadline` in all (None: 180 s over SMTP, 60 s over
     HTTP); a connection is closed after `messages_per_connection` messages or `idle_after` without any. Over all workers
     at most `rate` ("14/s", "100/m", "5000/h", "50000/d", "14 recipients/s") and `max_connections` at once.
+    Without `pipelining` an SMTP server is told one command at a time, even if it announces that it takes several.
     """
 
     concurrency: int = 8
@@ -41,6 +42,7 @@ class MailerOptions:
     idle_after: timedelta = timedelta(seconds=30)
     rate: str | None = None
     max_connections: int | None = None
+    pipelining: bool = True
 
     @property
     def parsed_rate(self) -> Rate | None:
@@ -121,11 +123,9 @@ class Conf:
         """Return what `MAILER_OPTIONS` says about the mailer, with defaults for the rest."""
         options = self.mailer_options.get(alias, {})
         known = {option.name for option in fields(MailerOptions)}
-        for name in options:
-            if name not in known:
-                raise ImproperlyConfigured(
-                    f"MAIL_OUTBOX['MAILER_OPTIONS']['{alias}'] has no option '{name}'." + did_you_mean(name, known)
-                )
+        for name in options.keys() - known:
+            where = f"MAIL_OUTBOX['MAILER_OPTIONS']['{alias}']"
+            raise ImproperlyConfigured(f"{where} has no option '{name}'.{did_you_mean(name, known)}")
         return MailerOptions(**options)
 
     def deadline_of(self, alias: str) -> timedelta:

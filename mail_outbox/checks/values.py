@@ -121,6 +121,7 @@ OPTION_RULES: Mapping[str, Rule] = {
     "idle_after": PERIOD,
     "rate": (_or_none(_is_rate), 'a text like "14/s", "100/m", "5000/h" or "14 recipients/s", or to None'),
     "max_connections": (_or_none(_is_count), "a whole number from 1, or to None for no limit"),
+    "pipelining": FLAG,
 }
 SECRET = frozenset({"ENCRYPTION_KEYS", "ERASURE_KEY"})
 BACKOFF_RULES: Mapping[str, Rule] = {"first": PERIOD, "longest": PERIOD}

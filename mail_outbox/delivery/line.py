@@ -25,7 +25,7 @@ class Line:
 
     def __init__(self, alias: str, options: MailerOptions) -> None:
         self._alias, self._options = alias, options
-        self._trace = Trace(mailer=alias)
+        self._trace = Trace(mailer=alias, pipelining=options.pipelining)
         self._carrier: Carrier | None = None
         self._deliveries = 0
 

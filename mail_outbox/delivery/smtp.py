@@ -117,7 +117,8 @@ class Tracked(smtplib.SMTP):
         """Send one message to its recipients."""
         self.trace.phase, self.trace.refused, self.trace.reply = Phase.ENVELOPE, {}, None
         is_plain = self.is_smtplibs_own and isinstance(msg, bytes) and not args and not kwargs
-        commands = pipelining.commands(self, from_addr, to_addrs, len(msg)) if is_plain else None
+        is_wanted = is_plain and self.trace.pipelining
+        commands = pipelining.commands(self, from_addr, to_addrs, len(msg)) if is_wanted else None
         if commands is None:
             refused = super().sendmail(from_addr, to_addrs, msg, *args, **kwargs)
         else:

@@ -45,6 +45,8 @@ class Trace:
 
     mailer: str = ""
     """The alias of the line's mailer."""
+    pipelining: bool = True
+    """SMTP: whether commands may go in one piece, where the server announces that it takes them so."""
     deadline: float = math.inf
     phase: Phase = Phase.BUILD
     objections: list[tuple[int, bytes]] = field(default_factory=list)

@@ -1,16 +1,19 @@
 """MAIL, RCPT and DATA go in one piece where the server takes them so, and nothing else is different."""
 
 import smtplib
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from mail_outbox.conf import get_conf
 from mail_outbox.core.outcomes import Kind, Outcome
 from mail_outbox.delivery import Line
 from mail_outbox.delivery.pipelining import MOST
 from mail_outbox.delivery.smtp import Tracked, tracked
-from tests.delivery.conftest import OpenLine, a_message, a_parcel
-from tests.faults.smtp_server import SMTPFaultServer
+from tests.delivery.conftest import SMTP, OpenLine, SetMailers, a_message, a_parcel
+from tests.faults import Hangup, Peer
+from tests.faults.smtp_server import Session, SMTPFaultServer
 
 TO = ("ann@x.example", "Bob <bob@x.example>", "cy@x.example")
 
@@ -32,6 +35,21 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 @pytest.fixture
 def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SMTPFaultServer, "is_pipelining", True)
+
+
+class Strict(SMTPFaultServer):
+    """Announces PIPELINING, and hangs up on whoever says something before the last thing is answered."""
+
+    is_pipelining = True
+
+    def _obey(self, peer: Peer, session: Session, verb: str, argument: str) -> None:
+        peer.sock.setblocking(False)
+        ahead = peer.reader.peek(1)
+        peer.sock.setblocking(True)
+        if ahead:
+            peer.write(b"554 5.5.0 synchronisation error\r\n")
+            raise Hangup
+        super()._obey(peer, session, verb, argument)
 
 
 def deliver(line: Line, *to: str) -> Outcome:
@@ -114,6 +132,35 @@ class TestInOnePiece:
         assert outcome.kind is Kind.SENT
         assert server.journal[0].recipients == tuple(to)
         assert b"data\r\n" in pieces
+
+
+def test_where_it_is_off_no_command_is_sent_ahead(smtp_line: OpenLine, pieces: list[bytes]):
+    with Strict() as server:
+        line = smtp_line(server, line_options={"pipelining": False})
+        outcomes = [deliver(line, *TO), deliver(line)]
+
+    assert [outcome.kind for outcome in outcomes] == [Kind.SENT, Kind.SENT]
+    assert [accepted.recipients for accepted in server.journal] == [
+        ("ann@x.example", "bob@x.example", "cy@x.example"),
+        ("ann@example.com",),
+    ]
+    assert pieces.count(b"data\r\n") == 2
+
+
+def test_where_it_is_on_such_a_server_gets_nothing(smtp_line: OpenLine):
+    with Strict() as server:
+        outcome = deliver(smtp_line(server), *TO)
+
+    assert outcome.kind is not Kind.SENT
+    assert server.journal == []
+
+
+def test_the_settings_turn_it_off(set_mailers: SetMailers, settings: Any):
+    with Strict() as server:
+        set_mailers({"m": {"BACKEND": SMTP, "OPTIONS": {"host": server.host, "port": server.port, "timeout": 20}}})
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAILER_OPTIONS": {"m": {"pipelining": False}}}
+        with closing(Line("m", get_conf().options_of("m"))) as line:
+            assert deliver(line).kind is Kind.SENT
 
 
 def test_a_class_that_talks_in_its_own_way_is_let_talk():

@@ -68,7 +68,7 @@ def test_good_settings_are_found_to_be_good(configure: Configure):
         USING="bulk",
         MAILER_OPTIONS={
             "bulk": {"concurrency": 2, "deadline": timedelta(seconds=5), "idle_after": HOUR},
-            "default": {"rate": "14 recipients/s", "max_connections": 2},
+            "default": {"rate": "14 recipients/s", "max_connections": 2, "pipelining": False},
         },
         MAX_ATTEMPTS=3,
         BACKOFF={"first": timedelta(seconds=1), "longest": HOUR},
@@ -159,6 +159,7 @@ class TestE003:
             ("MAILER_OPTIONS", {"default": {"rate": "14/w"}}),
             ("MAILER_OPTIONS", {"default": {"rate": 14}}),
             ("MAILER_OPTIONS", {"default": {"max_connections": 0}}),
+            ("MAILER_OPTIONS", {"default": {"pipelining": "no"}}),
             ("MAILER_OPTIONS", {"default": {"idle_after": timedelta(0)}}),
             ("REDIRECT_TO", ""),
             ("REDIRECT_TO", []),
