@@ -17,7 +17,7 @@ from mail_outbox.delivery import mime, quick
 from mail_outbox.delivery.esps import is_anymails, provider_behind
 from mail_outbox.delivery.guard import close_back_doors
 from mail_outbox.delivery.parcel import Parcel
-from mail_outbox.delivery.policy import REMEMBERING_SMTP
+from mail_outbox.delivery.policy import REMEMBERING_SMTP, is_as_good
 from mail_outbox.delivery.trace import Trace
 
 # How Django's SMTP backend asks for the MIME message; what others ask for is built when they do.
@@ -48,7 +48,7 @@ class Frozen:
     def build_ahead(self, *, only_bytes: bool) -> None:
         """Build now what the mailer will ask for, before a connection is opened for it: perhaps only the bytes of it."""
         is_plain = only_bytes and mime.is_built_by_django(self._message)
-        options = FOR_BYTES if is_plain else POLICY
+        options = FOR_BYTES if is_plain and is_as_good() else POLICY
         rendered = mime.render(self._message, lambda: self._build(options)) if only_bytes else None
         built = rendered or self._build(options)
         is_quick = is_plain and rendered is None and options.get("policy") is REMEMBERING_SMTP
