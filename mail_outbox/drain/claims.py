@@ -7,11 +7,11 @@ from functools import partial
 from uuid import uuid4
 
 from mail_outbox import transitions
+from mail_outbox.drain.reading import read_jobs
 from mail_outbox.drain.run import Run
 from mail_outbox.drain.senders import OpenClaim, Pool
 from mail_outbox.drain.slots import MISSED, Departure, Slots
 from mail_outbox.drain.turns import Turns
-from mail_outbox.drain.work import read_jobs
 
 
 class Claims:

@@ -15,9 +15,10 @@ from mail_outbox.conf import Conf
 from mail_outbox.core.rates import FARTHEST
 from mail_outbox.delivery import Line
 from mail_outbox.drain.fitness import Fitness
+from mail_outbox.drain.reading import read_jobs
 from mail_outbox.drain.result import DrainResult, Tally
 from mail_outbox.drain.settler import Settler, announce, luck
-from mail_outbox.drain.work import perform, policy_of, read_jobs
+from mail_outbox.drain.work import perform, policy_of
 from mail_outbox.drain.workers import new_name
 from mail_outbox.models import OutboxEntry
 from mail_outbox.transitions import DATABASE_AWAY, claim, expire, promote, rescue

@@ -2,35 +2,26 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.core.mail import EmailMessage
 
 from mail_outbox import tracing
 from mail_outbox.conf import Conf, message_classes
-from mail_outbox.core.envelope import Envelope, blob_names, load
+from mail_outbox.core.envelope import Envelope, load
 from mail_outbox.core.errors import UndecryptableContent, UnreadableAttachment, UnreadableEnvelope
 from mail_outbox.core.outcomes import Ambiguous, Kind, MailerTrouble, Outcome, Permanent, Transient
 from mail_outbox.core.retry import GIVE_BACK, HOLD_UNSENT, Decision, History, Policy
 from mail_outbox.core.states import State
 from mail_outbox.core.throttle import REACHED
 from mail_outbox.delivery import Line, NotNow, Parcel, intercept
-from mail_outbox.drain.addressing import (
-    NOBODY_LEFT,
-    is_list_there,
-    leave_out,
-    note_left_out,
-    read_recipients_left,
-    read_suppressed,
-)
+from mail_outbox.drain.addressing import NOBODY_LEFT, leave_out, note_left_out
 from mail_outbox.drain.slots import Departure
-from mail_outbox.models import OutboxEntry, UtcNow, read_blobs
-from mail_outbox.transitions.histories import read_histories
+from mail_outbox.models import OutboxEntry
 
 MISSES = 3
 """How often the file of an attachment may be missing before it is taken for lost."""
@@ -90,81 +81,6 @@ class Result:
 def give_back(job: Job) -> Result:
     """Return the result of a job that nobody has begun."""
     return Result(job=job, started_at=job.now, duration=timedelta(0), decision=GIVE_BACK)
-
-
-def read_jobs(
-    claim_id: UUID,
-    keys: Collection[int] | None = None,
-    *,
-    deadline: timedelta,
-    lease_until: float,
-    departures: Callable[[int], Departure | None] = lambda _: None,
-    database: str,
-) -> list[Job]:
-    """Read the contents of a claim in one query, and one more each for attachments, earlier attempts and suppressions.
-
-    The keys only make it faster: the claim's id alone says what is ours. `departures` knows them by primary key.
-    """
-    entries = _read_entries(claim_id, keys, database)
-    if not entries:
-        return []
-    now, read_at = vars(entries[0])["now"], time.monotonic()
-    histories = read_histories(entries, now=now, database=database)
-    recipients_left = read_recipients_left(entries, database=database)
-    envelopes, metadata = _read_contents(entries, database)
-    suppressed = read_suppressed(entries, envelopes, recipients_left, database=database)
-    return [
-        Job(
-            entry=entry,
-            claim_id=claim_id,
-            envelope=envelopes[entry.pk],
-            metadata=metadata.get(entry.pk),
-            history=histories[entry.pk],
-            only=recipients_left.get(entry.pk),
-            suppressed=suppressed.get(entry.pk, frozenset()),
-            deadline=deadline,
-            lease_until=lease_until,
-            now=now,
-            read_at=read_at,
-            departure=departures(entry.pk),
-            traceparent="" if isinstance(envelopes[entry.pk], UnreadableEnvelope) else entry.content.traceparent,
-        )
-        for entry in entries
-    ]
-
-
-def _read_entries(claim_id: UUID, keys: Collection[int] | None, database: str) -> list[OutboxEntry]:
-    """Return the entries of the claim in the order they go out, with the database's clock and whether anybody is suppressed."""
-    claimed = OutboxEntry.objects.using(database).claimed(claim_id)
-    if keys is not None:
-        claimed = claimed.filter(pk__in=list(keys))
-    claimed = claimed.select_related("content").annotate(now=UtcNow(), is_list_there=is_list_there(database))
-    return list(claimed.order_by("rank", "due_at", "pk"))
-
-
-def _read_contents(
-    entries: Sequence[OutboxEntry], database: str
-) -> tuple[dict[int, Envelope | UnreadableEnvelope], dict[int, Mapping[str, Any] | None]]:
-    """Return the envelope of each entry, or why it cannot be read, and the metadata."""
-    opened: dict[int, tuple[dict[str, Any], frozenset[str], Mapping[str, Any] | None]] = {}
-    troubles: dict[int, UnreadableEnvelope] = {}
-    for entry in entries:
-        try:
-            entry.content.forget_entry()
-            payload, metadata = entry.content.opened()
-            opened[entry.pk] = payload, blob_names(payload), metadata
-        except UndecryptableContent as error:
-            troubles[entry.pk] = error
-        # A payload that no version of ours has written may be nested as deeply as it likes.
-        except (ObjectDoesNotExist, RecursionError):
-            troubles[entry.pk] = UnreadableEnvelope("the content is gone, or damaged")
-    wanted = frozenset().union(*(names for _, names, _ in opened.values()))
-    blobs = read_blobs(wanted, database=database)
-    envelopes = {
-        key: Envelope(payload, {name: blobs[name] for name in names if name in blobs})
-        for key, (payload, names, _) in opened.items()
-    }
-    return {**envelopes, **troubles}, {key: metadata for key, (_, _, metadata) in opened.items()}
 
 
 def perform(job: Job, line: Line, recalled: threading.Event | None = None) -> Result:

@@ -12,7 +12,7 @@ from mail_outbox import outbox, transitions
 from mail_outbox.core.outcomes import Sent
 from mail_outbox.core.retry import Decision
 from mail_outbox.core.states import State
-from mail_outbox.drain.work import read_jobs
+from mail_outbox.drain.reading import read_jobs
 from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry
 from tests.delivery.esps import OPTIONS, POSTMARK_OK
 from tests.drain.test_guard import drain_again, rows, smtp

@@ -11,7 +11,8 @@ from mail_outbox import outbox, signals, transitions
 from mail_outbox.core.outcomes import Sent
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine
-from mail_outbox.drain.work import perform, read_jobs
+from mail_outbox.drain.reading import read_jobs
+from mail_outbox.drain.work import perform
 from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry, Worker
 from tests.fakes import BAD_LOGIN, NOBODY_KNOWS, REFUSED, SLOW_DOWN, TRY_LATER, wait_for
 from tests.support import a_message, age, scripted

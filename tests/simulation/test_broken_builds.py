@@ -9,7 +9,7 @@ import pytest
 from mail_outbox import transitions
 from mail_outbox.core import retry
 from mail_outbox.core.states import State
-from mail_outbox.drain import claims, settler, work
+from mail_outbox.drain import claims, reading, settler, work
 from mail_outbox.models.entry import EntryQuerySet
 from mail_outbox.transitions import claiming, rescuing, settling
 from tests.simulation.simulate import MAILERS, broken_seed, configured
@@ -66,12 +66,12 @@ def uncounted_claim() -> None:
 
 def everybody_again() -> None:
     """Write to everybody again though some have it."""
-    work.read_recipients_left = lambda *_, **__: {}
+    reading.read_recipients_left = lambda *_, **__: {}
 
 
 def deaf_worker() -> None:
     """Ask nobody but the enqueuer who is suppressed."""
-    work.read_suppressed = lambda *_, **__: {}
+    reading.read_suppressed = lambda *_, **__: {}
 
 
 TOUCHED: list[tuple[Any, str]] = [
@@ -86,8 +86,8 @@ TOUCHED: list[tuple[Any, str]] = [
     (rescuing, "decide"),
     (rescuing, "LOST"),
     (retry.Backoff, "delay_after"),
-    (work, "read_recipients_left"),
-    (work, "read_suppressed"),
+    (reading, "read_recipients_left"),
+    (reading, "read_suppressed"),
     (work, "_needs_key"),
 ]
 
