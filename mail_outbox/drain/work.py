@@ -1,13 +1,16 @@
 """What a sender is handed and what it hands back."""
 
+import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
 from mail_outbox import tracing
@@ -22,6 +25,8 @@ from mail_outbox.delivery import Line, NotNow, Parcel, intercept
 from mail_outbox.drain.addressing import NOBODY_LEFT, leave_out, note_left_out
 from mail_outbox.drain.slots import Departure
 from mail_outbox.models import OutboxEntry
+
+logger = logging.getLogger("mail_outbox.worker")
 
 MISSES = 3
 """How often the file of an attachment may be missing before it is taken for lost."""
@@ -118,7 +123,11 @@ def _perform(job: Job, line: Line, recalled: threading.Event | None) -> Result:
     # With fewer recipients it has another key, which the provider would not recognise.
     if _needs_key(job) and (job.suppressed or begins_at >= _recognised_until(job)):
         return result(decision=HOLD_UNSENT)
-    prepared = _prepare(job)
+    try:
+        prepared = _prepare(job)
+    except BaseException as error:  # noqa: BLE001
+        # A message class of the project's may raise anything, SystemExit included: nothing went out, and the thread lives on.
+        prepared = _held(unreadable(job.entry, error))
     if isinstance(prepared, Decision):
         return result(decision=prepared)
     if isinstance(prepared, Outcome):
@@ -141,12 +150,25 @@ def _prepare(job: Job) -> EmailMessage | Outcome | Decision:
     except UnreadableAttachment as error:
         return _attachment_trouble(job, error)
     except UnreadableEnvelope as error:
-        word = "undecryptable" if isinstance(error, UndecryptableContent) else "unreadable"
-        return Decision(state=State.HELD, reason=f"{word}: {error}")
-    except ImportError as error:
+        return _held(error)
+    except (ImportError, ImproperlyConfigured) as error:
         # A class of MESSAGE_CLASSES is not there: the settings are wrong, and no message is to blame.
         return MailerTrouble(code="configuration", text=f"MESSAGE_CLASSES: {error}")
     return intercept(message, job.entry)
+
+
+def _held(error: UnreadableEnvelope) -> Decision:
+    word = "undecryptable" if isinstance(error, UndecryptableContent) else "unreadable"
+    return Decision(state=State.HELD, reason=f"{word}: {error}")
+
+
+def unreadable(entry: OutboxEntry, error: BaseException) -> UnreadableEnvelope:
+    """Log what nobody expected while the entry was read, but not what it says, and return what stands for it."""
+    name, stack = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    logger.error(
+        "entry cannot be read", extra={"entry": entry.pk, "mailer": entry.using, "error": name, "stack": stack}
+    )
+    return UnreadableEnvelope(f"reading it failed ({name}). The log says where.")
 
 
 def _deadline(job: Job, begins_at: float) -> float:
@@ -170,7 +192,17 @@ def _recognised_until(job: Job) -> float:
 def _load(job: Job) -> EmailMessage:
     if isinstance(job.envelope, UnreadableEnvelope):
         raise job.envelope
-    return load(job.envelope, classes=message_classes())
+    return load(job.envelope, classes=_classes())
+
+
+def _classes() -> dict[str, type[EmailMessage]]:
+    try:
+        return message_classes()
+    except (ImportError, ImproperlyConfigured):
+        raise
+    except Exception as error:
+        # Importing a project's module can raise anything; of that only the type is sure to be harmless.
+        raise ImproperlyConfigured(f"importing them failed ({type(error).__name__})") from error
 
 
 def _attachment_trouble(job: Job, error: UnreadableAttachment) -> Outcome:
