@@ -1,6 +1,8 @@
 """Claims on their way to the senders: asked for, read, and handed out."""
 
+import logging
 import time
+import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -12,6 +14,10 @@ from mail_outbox.drain.run import Run
 from mail_outbox.drain.senders import OpenClaim, Pool
 from mail_outbox.drain.slots import MISSED, Departure, Slots
 from mail_outbox.drain.turns import Turns
+from mail_outbox.drain.work import Job
+from mail_outbox.transitions import DATABASE_AWAY
+
+logger = logging.getLogger("mail_outbox.worker")
 
 
 class Claims:
@@ -38,22 +44,20 @@ class Claims:
         """Read what was claimed last and give it to the senders, and return how much there was.
 
         The claim stays open until that is done: where the database goes away in between, the next round takes it up,
-        and nobody has to wonder whether it went out.
+        and nobody has to wonder whether it went out. Where anything else is in the way, it goes back, its mailer rests, and
+        the others go on.
         """
         self.give_back_overdue()
         claim = self._open_claim
         if claim is None:
             return 0
-        # Taken up later, it has no slots any more that anybody knew, nor connections: it goes back.
-        unknown = None if claim.pool.is_unlimited else MISSED
-        jobs = read_jobs(
-            claim.claim_id,
-            departures,
-            deadline=run.conf.deadline_of(claim.pool.alias),
-            lease_until=claim.lease_until,
-            departures=lambda key: (departures or {}).get(key, unknown),
-            database=self._database,
-        )
+        try:
+            jobs = self._read(claim, run, departures)
+        except DATABASE_AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001 - a driver, or what a project wraps around it, can raise anything
+            self._give_up(claim, error, departures or {})
+            return 0
         self._open_claim = None
         # What may not wait begins first.
         for job in sorted(jobs, key=lambda job: transitions.may_wait(job.entry)):
@@ -77,6 +81,31 @@ class Claims:
         if self._open_claim is not None:
             transitions.give_back(self._open_claim.claim_id, database=self._database)
             self._open_claim = None
+
+    def _read(self, claim: OpenClaim, run: Run, departures: Mapping[int, Departure | None] | None) -> list[Job]:
+        # Taken up later, it has no slots any more that anybody knew, nor connections: it goes back.
+        unknown = None if claim.pool.is_unlimited else MISSED
+        return read_jobs(
+            claim.claim_id,
+            departures,
+            deadline=run.conf.deadline_of(claim.pool.alias),
+            lease_until=claim.lease_until,
+            departures=lambda key: (departures or {}).get(key, unknown),
+            database=self._database,
+        )
+
+    def _give_up(self, claim: OpenClaim, error: Exception, departures: Mapping[int, Departure | None]) -> None:
+        """Put back a claim that cannot be read, and log why, but not what the error says."""
+        claim.pool.rest()
+        for departure in departures.values():
+            if departure is not None:
+                self._slots.note_unused(claim.pool.alias, departure)
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        logger.error(
+            "claim cannot be read",
+            extra={"mailer": claim.pool.alias, "error": type(error).__name__, "stack": stack},
+        )
+        self.give_back_open()
 
     def _mark(self, claim: OpenClaim, room: int, ahead: int, lease: timedelta) -> Mapping[int, Departure | None]:
         """Claim up to so many entries, and return when each may leave, by primary key."""

@@ -153,7 +153,7 @@ class Dispatcher:
         pool = self._pools[alias]
         room = run.room(self._fitness.room(alias, pool.room, run.conf))
         ahead = self._room_ahead(pool, room, run)
-        is_too_soon = room + ahead <= 0 or self._looks.seconds_until_next(alias) is not None
+        is_too_soon = room + ahead <= 0 or pool.is_resting or self._looks.seconds_until_next(alias) is not None
         if is_too_soon or (self._looks.was_vain(alias) and not self._queued(alias).exists()):
             return 0
         if not self._slots.opens_in(alias):
@@ -208,6 +208,7 @@ class Dispatcher:
     def _is_work_left_for(self, alias: str, run: Run) -> bool:
         return (
             self._fitness.room(alias, self._pools[alias].room, run.conf) > 0
+            and not self._pools[alias].is_resting
             and not self._shares.is_denied(alias)
             and self._queued(alias).exists()
             and self._may_wait_for_slot(alias, run)

@@ -27,6 +27,8 @@ STUCK_AFTER = 5.0
 
 Counted from when it is first seen past its deadline: in a process that stood still, the senders have to catch up, too.
 """
+REST = 10.0
+"""Seconds before a worker claims again for a mailer whose claim it could not hand out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Pool:
         """The senders that were given up, and whether it is known what their attempts have come to."""
         self._leaving: set[Sender] = set()
         self._peak = 0
+        self._rests_until = 0.0
         self._recalled = threading.Event()
 
     @property
@@ -143,6 +146,11 @@ class Pool:
     def is_unlimited(self) -> bool:
         """Tell whether the mailer may be used without asking what other workers do."""
         return self.rate is None and self.options.max_connections is None
+
+    @property
+    def is_resting(self) -> bool:
+        """Tell whether nothing is to be claimed for it now: it has just been in vain."""
+        return time.monotonic() < self._rests_until
 
     @property
     def busy(self) -> int:
@@ -171,6 +179,10 @@ class Pool:
         # Each may have a connection open, and others get no more than the limit leaves.
         limit = self.options.max_connections
         return len(self._stuck) >= min(self.options.concurrency, limit or self.options.concurrency)
+
+    def rest(self) -> None:
+        """Let nothing be claimed for a while: what keeps a claim from being handed out may be over then."""
+        self._rests_until = time.monotonic() + REST
 
     def take_peak(self) -> int:
         """Return how many were busy at once since this was asked last."""

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from django.db import Error as DjangoDatabaseError
 from django.db import connections
 
 from mail_outbox import conf as settings
@@ -18,7 +19,7 @@ from mail_outbox.drain.fitness import Fitness
 from mail_outbox.drain.reading import read_jobs
 from mail_outbox.drain.result import DrainResult, Tally
 from mail_outbox.drain.settler import Settler, announce, luck
-from mail_outbox.drain.work import perform, policy_of
+from mail_outbox.drain.work import Job, perform, policy_of
 from mail_outbox.drain.workers import new_name
 from mail_outbox.models import OutboxEntry
 from mail_outbox.transitions import DATABASE_AWAY, claim, expire, promote, rescue
@@ -72,10 +73,13 @@ def admission(alias: str, *, recipients: int, database: str) -> Iterator[bool]:
 
 
 def deliver_claim(claim_id: UUID, *, alias: str, database: str) -> None:
-    """Make one attempt at each claimed entry of the mailer and settle it; what cannot be written is left to rescue."""
+    """Make one attempt at each claimed entry of the mailer and settle it; what cannot be written is left to rescue.
+
+    Raises what is in the way of reading the claim, which goes back.
+    """
     conf = settings.get_conf()
     lease_until = time.monotonic() + conf.lease_length.total_seconds()
-    jobs = read_jobs(claim_id, deadline=conf.deadline_of(alias), lease_until=lease_until, database=database)
+    jobs = _read(claim_id, alias, conf, lease_until, database)
     settler = Settler(database, Fitness(database))
     with closing(Line(alias, conf.options_of(alias))) as line:
         for job in jobs:
@@ -122,10 +126,20 @@ def _deliver_next(alias: str, line: Line, settler: Settler, fitness: Fitness, ta
         return False
     lease_until = time.monotonic() + conf.lease_length.total_seconds()
     claim(alias, 1, claim_id=claim_id, worker="inline", lease=conf.lease_length, database=database)
-    for job in read_jobs(claim_id, deadline=conf.deadline_of(alias), lease_until=lease_until, database=database):
+    for job in _read(claim_id, alias, conf, lease_until, database):
         settler.add(perform(job, line))
     settler.settle(conf, tally)
     return True
+
+
+def _read(claim_id: UUID, alias: str, conf: Conf, lease_until: float, database: str) -> list[Job]:
+    try:
+        return read_jobs(claim_id, deadline=conf.deadline_of(alias), lease_until=lease_until, database=database)
+    except BaseException:
+        # Nobody has begun it, and the rescue would take it for tried.
+        with suppress(DjangoDatabaseError):
+            transitions.give_back(claim_id, database=database)
+        raise
 
 
 def _write(settler: Settler, conf: Conf, database: str) -> None:

@@ -3,19 +3,21 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.mail import EmailMessage
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from mail_outbox import outbox
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine
-from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry
+from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry, UtcNow
 from mail_outbox.vault import get_vault
-from tests.support import a_message
+from tests.fakes import BAD_LOGIN
+from tests.support import a_message, scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +126,89 @@ class TestAnEntry:
 
         assert (result.mailer, fate(entry)) == (1, (State.QUEUED, "", 0))
         assert MailerState.objects.get().broken_reason.endswith("importing them failed (ValueError)")
+
+
+class Strange:
+    """Lets what reads the claims of one mailer fail, as what a project wraps around its driver may."""
+
+    def __init__(self, alias: str, error: Exception) -> None:
+        self.alias, self.error = alias, error
+        self.vain = 0
+        self._is_theirs = False
+
+    def __call__(self, execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        if "may_wait" in sql:
+            self._is_theirs = self.alias in params
+        if self._is_theirs and "claim_id" in sql and sql.startswith("SELECT"):
+            self.vain += 1
+            raise self.error
+        return execute(sql, params, *rest)
+
+
+STRANGE = pytest.mark.parametrize("error", [RuntimeError("jane"), ProgrammingError("jane"), MemoryError()], ids=repr)
+
+
+class TestAClaim:
+    @STRANGE
+    def test_it_goes_back_and_the_other_mailers_go_on(self, providers, engine, caplog, error):
+        outbox.enqueue_many((a_message() for _ in range(20)), using="bulk", on_ambiguous="hold")
+        outbox.enqueue_many(a_message() for _ in range(20))
+
+        with connection.execute_wrapper(strange := Strange("bulk", error)):
+            results = [engine.run(slice_length=timedelta(seconds=5)) for _ in range(2)]
+
+        assert [result.sent for result in results] == [20, 0]
+        assert not any(result.is_work_left for result in results), "somebody would be woken in vain"
+        assert set(OutboxEntry.objects.filter(using="bulk").values_list("state", "attempts")) == {(State.QUEUED, 0)}
+        assert strange.vain <= 3, "tried over and over"
+        [record] = logged(caplog, "claim cannot be read")
+        assert (record.mailer, record.error) == ("bulk", type(error).__name__)
+        assert "jane" not in str({**vars(record), "stack": ""})
+
+    @STRANGE
+    def test_it_is_delivered_when_that_is_over(self, providers, engine, monkeypatch, error):
+        monkeypatch.setattr("mail_outbox.drain.senders.REST", 0.0)
+        outbox.enqueue_many((a_message() for _ in range(20)), using="bulk", on_ambiguous="hold")
+        with connection.execute_wrapper(Strange("bulk", error)):
+            engine.run(slice_length=timedelta(seconds=0.2))
+
+        result = engine.run()
+
+        assert result.sent == 20
+        assert set(OutboxEntry.objects.values_list("state", "attempts")) == {(State.SENT, 1)}
+
+    def test_a_slot_in_which_nothing_left_is_given_back(self):
+        options = {"default": {"rate": "10/h"}}
+        with scripted("default", MAILER_OPTIONS=options), connection.execute_wrapper(Strange("default", ValueError())):
+            outbox.enqueue(a_message())
+            engine = Engine("default")
+            engine.run(slice_length=timedelta(seconds=0.1))
+            engine.run(slice_length=timedelta(seconds=0.1))
+            engine.stop()
+
+            state = MailerState.objects.annotate(now=UtcNow()).get()
+            assert state.next_slot_at <= state.now
+
+    def test_a_probe_that_never_was_is_given_back(self, provider, engine):
+        provider.will(BAD_LOGIN)
+        outbox.enqueue(a_message())
+        engine.run()
+        MailerState.objects.update(broken_until="2020-01-01T00:00:00Z")
+        with connection.execute_wrapper(Strange("default", ValueError())):
+            engine.run()
+
+        state = MailerState.objects.annotate(now=UtcNow()).get()
+        assert state.broken_until <= state.now
+
+    @STRANGE
+    def test_who_sends_at_once_is_told_and_the_entry_waits_for_a_worker(self, provider, error):
+        with connection.execute_wrapper(strange := Strange("default", error)):
+            strange._is_theirs = True
+            with pytest.raises(type(error)):
+                outbox.send_now(a_message(), on_ambiguous="hold")
+
+        assert set(OutboxEntry.objects.values_list("state", "attempts")) == {(State.QUEUED, 0)}
+        assert outbox.drain().sent == 1
 
 
 class Broken(EmailMessage):
