@@ -4,20 +4,30 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from mail_outbox import transitions
 from mail_outbox.drain.reading import read_jobs
 from mail_outbox.drain.run import Run
-from mail_outbox.drain.senders import OpenClaim, Pool
+from mail_outbox.drain.senders import Pool
 from mail_outbox.drain.slots import MISSED, Departure, Slots
 from mail_outbox.drain.turns import Turns
 from mail_outbox.drain.work import Job
 from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """A claim that has been asked for and whose entries no sender has yet."""
+
+    pool: Pool
+    claim_id: UUID
+    lease_until: float
 
 
 class Claims:

@@ -96,13 +96,12 @@ class Dispatcher:
     def take_back(self, finished: Finished) -> None:
         """Note that a sender has finished, and whether its message left at all."""
         sender, result = finished.sender, finished.result
-        if sender is None:
-            return
-        pool = self._pools[sender.alias]
-        pool.ahead.note(result)
-        pool.take_back(sender, finished.following)
+        if sender is not None:
+            pool = self._pools[sender.alias]
+            pool.ahead.note(result)
+            pool.take_back(sender, finished.following)
         if result.outcome is None and result.job.departure is not None:
-            self._slots.note_unused(sender.alias, result.job.departure)
+            self._slots.note_unused(result.job.entry.using, result.job.departure)
 
     def give_up_stuck(self) -> list[Result]:
         """Free the slots of senders past their deadline, and return what is known; the other entries are left to rescue."""

@@ -1,15 +1,12 @@
 """The sender threads of one mailer: a bounded pool, each with its own connection."""
 
 import logging
-import math
 import sys
 import threading
 import time
 import traceback
 from dataclasses import dataclass
-from datetime import timedelta
 from queue import Empty, SimpleQueue
-from uuid import UUID
 
 from django.db import close_old_connections, connections
 
@@ -18,7 +15,7 @@ from mail_outbox.core.outcomes import Outcome
 from mail_outbox.delivery import Line
 from mail_outbox.drain.ahead import Ahead
 from mail_outbox.drain.tray import Tray
-from mail_outbox.drain.work import Job, Result, give_back, perform
+from mail_outbox.drain.work import Job, Result, Task, give_back, perform
 
 logger = logging.getLogger("mail_outbox.worker")
 
@@ -28,7 +25,7 @@ STUCK_AFTER = 5.0
 Counted from when it is first seen past its deadline: in a process that stood still, the senders have to catch up, too.
 """
 REST = 10.0
-"""Seconds before a worker claims again for a mailer whose claim it could not hand out."""
+"""Seconds before a worker tries again to hand out more of a mailer's messages than it could the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +35,6 @@ class Finished:
     sender: "Sender | None"
     result: Result
     following: Job | None
-
-
-@dataclass(slots=True)
-class Task:
-    """What a sender is busy with, on the monotonic clock."""
-
-    job: Job
-    begins_at: float
-    give_up_at: float = math.inf
-
-    @property
-    def deadline(self) -> float:
-        """Return when it should be done."""
-        return self.begins_at + self.job.deadline.total_seconds()
-
-    def came_to(self, outcome: Outcome) -> Result:
-        """Return the result of the attempt, which has not come back."""
-        started_at = self.job.now + timedelta(seconds=self.begins_at - self.job.read_at)
-        duration = timedelta(seconds=time.monotonic() - self.begins_at)
-        return Result(job=self.job, started_at=started_at, duration=duration, outcome=outcome)
 
 
 class Sender(threading.Thread):
@@ -133,14 +110,23 @@ class Pool:
         """The senders that were given up, and whether it is known what their attempts have come to."""
         self._leaving: set[Sender] = set()
         self._peak = 0
+        self._most = 0
         self._rests_until = 0.0
         self._recalled = threading.Event()
 
     @property
     def room(self) -> int:
         """Return how many messages could start right now."""
+        return max(0, min(self._free, self._most_now - len(self._busy)))
+
+    @property
+    def _free(self) -> int:
         unreplaced = max(0, len(self._stuck) - self.options.concurrency)
         return max(0, self.options.concurrency - len(self._busy) - unreplaced)
+
+    @property
+    def _most_now(self) -> int:
+        return self._most if time.monotonic() < self._rests_until else self.options.concurrency
 
     @property
     def is_unlimited(self) -> bool:
@@ -150,7 +136,7 @@ class Pool:
     @property
     def is_resting(self) -> bool:
         """Tell whether nothing is to be claimed for it now: it has just been in vain."""
-        return time.monotonic() < self._rests_until
+        return self._most_now == 0
 
     @property
     def busy(self) -> int:
@@ -180,9 +166,9 @@ class Pool:
         limit = self.options.max_connections
         return len(self._stuck) >= min(self.options.concurrency, limit or self.options.concurrency)
 
-    def rest(self) -> None:
-        """Let nothing be claimed for a while: what keeps a claim from being handed out may be over then."""
-        self._rests_until = time.monotonic() + REST
+    def rest(self, *, most: int = 0) -> None:
+        """Let nothing begin for a while, or only so many at once: what is in the way may be over then."""
+        self._most, self._rests_until = most, time.monotonic() + REST
 
     def take_peak(self) -> int:
         """Return how many were busy at once since this was asked last."""
@@ -190,13 +176,29 @@ class Pool:
         return peak
 
     def send(self, job: Job) -> None:
-        """Give the job to an idle sender, or to a new one, or let it wait for the next where none may be made."""
-        if self.is_unlimited and not self.room:
+        """Give the job to an idle sender, or to a new one, or let it wait for the next where none may be made.
+
+        Where none can be made, it comes back unsent.
+        """
+        if self.is_unlimited and not self._free:
             self.ahead.put(job)
             return
-        sender = self._idle.pop() if self._idle else Sender(self.alias, self.options, self.ahead, self._finished)
+        sender = self._idle.pop() if self._idle else self._hire()
+        if sender is None:
+            self._finished.put(Finished(None, give_back(job), None))
+            return
         self._note_begun(sender, job)
         sender.send(job, self._recalled)
+
+    def _hire(self) -> Sender | None:
+        try:
+            return Sender(self.alias, self.options, self.ahead, self._finished)
+        except Exception:  # the operating system may start no more threads, or give no memory
+            most = len(self._busy) + len(self._idle)
+            if self._most_now > most:
+                logger.exception("sender not started", extra={"mailer": self.alias})
+            self.rest(most=most)
+            return None
 
     def _note_begun(self, sender: Sender, job: Job) -> None:
         begins_at = max(time.monotonic(), 0.0 if job.departure is None else job.departure.opens_at)
@@ -276,12 +278,3 @@ class Pool:
         for sender in (*self._idle, *self._busy, *self._stuck):
             sender.stop()
         self._idle.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class OpenClaim:
-    """A claim that has been asked for and whose entries no sender has yet."""
-
-    pool: Pool
-    claim_id: UUID
-    lease_until: float

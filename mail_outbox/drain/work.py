@@ -1,6 +1,7 @@
 """What a sender is handed and what it hands back."""
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -81,6 +82,26 @@ class Result:
     def has_reached(self) -> bool:
         """Tell whether the attempt has shown that the mailer works."""
         return self.outcome is not None and self.outcome.kind in REACHED
+
+
+@dataclass(slots=True)
+class Task:
+    """What a sender is busy with, on the monotonic clock."""
+
+    job: Job
+    begins_at: float
+    give_up_at: float = math.inf
+
+    @property
+    def deadline(self) -> float:
+        """Return when it should be done."""
+        return self.begins_at + self.job.deadline.total_seconds()
+
+    def came_to(self, outcome: Outcome) -> Result:
+        """Return the result of the attempt, which has not come back."""
+        started_at = self.job.now + timedelta(seconds=self.begins_at - self.job.read_at)
+        duration = timedelta(seconds=time.monotonic() - self.begins_at)
+        return Result(job=self.job, started_at=started_at, duration=duration, outcome=outcome)
 
 
 def give_back(job: Job) -> Result:
