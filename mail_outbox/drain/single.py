@@ -72,13 +72,13 @@ def admission(alias: str, *, recipients: int, database: str) -> Iterator[bool]:
                 transitions.give_share_back(alias, worker=worker, database=database)
 
 
-def deliver_claim(claim_id: UUID, *, alias: str, database: str) -> None:
+def deliver_claim(claim_id: UUID, *, alias: str, lease_until: float, database: str) -> None:
     """Make one attempt at each claimed entry of the mailer and settle it; what cannot be written is left to rescue.
 
-    Raises what is in the way of reading the claim, which goes back.
+    The lease must not seem longer than the database thinks it is: its end, on the monotonic clock, counts from before the
+    claim. Raises what is in the way of reading the claim, which goes back.
     """
     conf = settings.get_conf()
-    lease_until = time.monotonic() + conf.lease_length.total_seconds()
     jobs = _read(claim_id, alias, conf, lease_until, database)
     settler = Settler(database, Fitness(database))
     with closing(Line(alias, conf.options_of(alias))) as line:

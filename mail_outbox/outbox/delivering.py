@@ -1,5 +1,6 @@
 """Delivery in this process: everything that is due, or one message at once."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
@@ -80,11 +81,12 @@ def _deliver(draft: Draft, options: Options) -> OutboxEntry:
     with tracing.enqueueing() as traceparent, transaction.atomic(using=options.database):
         [draft] = leave_out_suppressed([replace(draft, traceparent=traceparent)], database=options.database)
         entry = transitions.insert([draft], database=options.database)[0]
+        lease_until = time.monotonic() + conf.lease_length.total_seconds()
         transitions.claim_entry(
             entry, claim_id=claim_id, worker="send_now", lease=conf.lease_length, database=options.database
         )
     mark_committed([entry])
-    deliver_claim(claim_id, alias=entry.using, database=options.database)
+    deliver_claim(claim_id, alias=entry.using, lease_until=lease_until, database=options.database)
     return entry
 
 

@@ -1,12 +1,13 @@
 """drain and send_now: delivery in this process."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import transaction
 
-from mail_outbox import outbox, transitions
+from mail_outbox import outbox, signals, transitions
 from mail_outbox.core.states import State
 from mail_outbox.models import Attempt, ConnectionShare, MailerState, OutboxEntry
 from tests.fakes import BAD_LOGIN, REFUSED, TRY_LATER
@@ -129,6 +130,24 @@ class TestSendNow:
             assert [outbox.send_now(a_message()).state for _ in range(2)] == [State.SENT] * 2
 
         assert not ConnectionShare.objects.exists()
+
+    def test_what_was_kept_past_its_lease_is_not_sent_but_goes_back(self):
+        def wait_until_it_is_over(entry: OutboxEntry, **_: object) -> None:
+            give_up_at, pause = time.monotonic() + 30, threading.Event()
+            while not OutboxEntry.objects.stuck().exists() and time.monotonic() < give_up_at:
+                pause.wait(0.02)
+
+        signals.entry_enqueued.connect(wait_until_it_is_over)
+        try:
+            # The lease is never shorter than the deadline and a second.
+            options = {"default": {"deadline": timedelta(seconds=0.2)}}
+            with scripted("default", LEASE=timedelta(0), MAILER_OPTIONS=options) as providers:
+                entry = outbox.send_now(a_message())
+        finally:
+            signals.entry_enqueued.disconnect(wait_until_it_is_over)
+
+        assert providers["default"].accepted == []
+        assert (entry.state, entry.attempts) == (State.QUEUED, 0)
 
     def test_a_later_moment_is_refused(self):
         with pytest.raises(TypeError, match="send_at"):
