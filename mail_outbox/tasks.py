@@ -179,10 +179,12 @@ def _deferring_sigterm(engine: Engine) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received = threading.Event()
+    is_received = False
 
     def stop(*_: object) -> None:
-        received.set()
+        # Nothing here takes a lock: one more SIGTERM may come in the middle of it.
+        nonlocal is_received
+        is_received = True
         engine.stop_requested.set()
 
     previous = signal.signal(signal.SIGTERM, stop)
@@ -190,6 +192,6 @@ def _deferring_sigterm(engine: Engine) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-        if received.is_set():
+        if is_received:
             engine.stop_requested.clear()
             os.kill(os.getpid(), signal.SIGTERM)

@@ -1,7 +1,6 @@
 """The coordinator: one thread that owns the database, claims for senders that are free and settles what they finish."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from mail_outbox.conf import Conf
 from mail_outbox.drain.chores import Chores, look_around
 from mail_outbox.drain.dispatcher import Dispatcher
 from mail_outbox.drain.fitness import Fitness
+from mail_outbox.drain.flag import Flag
 from mail_outbox.drain.rerouting import Rerouter
 from mail_outbox.drain.result import DrainResult, Tally
 from mail_outbox.drain.run import Run, moment_in
@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self.stop_requested = threading.Event()
+        self.stop_requested = Flag()
         self.heartbeat = Heartbeat(database)
         self._fitness = Fitness(database)
         self._settler = Settler(database, self._fitness)

@@ -1,5 +1,6 @@
 """A worker that is asked to stop finishes what it is sending, writes it down and leaves."""
 
+import contextlib
 import os
 import signal
 import time
@@ -23,6 +24,8 @@ pytestmark = [pytest.mark.journey, pytest.mark.slow]
 COUNT = 200
 SLICE = timedelta(seconds=2)
 ROUNDS, LOAD = 3, 400
+FLOOD = 1.0
+"""Seconds for which a signal follows the other as fast as one process can send them."""
 STOPS_WITHIN = 20
 """Seconds: the slice, the longest deadline, and what django-q2 takes, on a machine with other things to do."""
 
@@ -87,6 +90,26 @@ def test_a_worker_that_is_told_to_go_leaves_nothing_half_sent(cluster: Child, si
     sink.latency = 0.0
     eventually(lambda: not unfinished(), within=30, meanwhile=look)
     assert_nothing_is_half_sent(sink)
+
+
+def test_a_worker_that_is_told_to_go_over_and_over_goes_all_the_same(processes: Processes, sink: SMTPFaultServer):
+    sink.latency = 2.0
+    processes.outbox["SLICE"] = SLICE
+    cluster = processes.cluster()
+    outbox.enqueue_many(a_message(f"mail {number}") for number in range(LOAD))
+    name = eventually(lambda: names_of_senders().first(), within=20, every=0.01, meanwhile=look)
+    worker = Worker.objects.get(name=name)
+
+    told, end = 0, time.monotonic() + FLOOD
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(worker.pid, signal.SIGTERM)
+            told += 1
+
+    assert told > 1000
+    eventually(lambda: worker.pid not in cluster.members, within=STOPS_WITHIN)
+    of_its_own = OutboxEntry.objects.filter(worker=worker.name).exclude(state=State.QUEUED)
+    assert set(of_its_own.values_list("state", "attempts")) == {(State.SENT, 1)}
 
 
 def test_a_supervisor_that_stops_every_process_leaves_nothing_half_sent(cluster: Child, sink: SMTPFaultServer):
