@@ -16,6 +16,8 @@ KEY_SHARE = 0.8
 """The part of a provider's key's life in which a repetition counts on it."""
 TROUBLES_IN_PLACE = 3
 """How often an entry meets its mailer in trouble before it goes behind the others: it may be the trouble itself."""
+LONGEST_WAIT = timedelta(days=365)
+"""How long a provider, or a project's classifier, may ask to wait: far beyond lie moments that no database can store."""
 LOST_WORKERS = 3
 """How many workers an entry may take with it before it is held as poison."""
 
@@ -33,7 +35,9 @@ class Backoff:
         At full luck: 30 s, 1, 2, 4, 8, 16, 32, 64 min, 2 h 8, 4 h, 4 h …
         """
         factor: int = 2 ** min(max(attempt - 1, 0), 40)
-        return min(self.longest, self.first * factor) * luck
+        # In seconds, because a timedelta overflows.
+        is_grown = self.first.total_seconds() * factor >= self.longest.total_seconds()
+        return (self.longest if is_grown else self.first * factor) * luck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +161,7 @@ def _try_again(outcome: Outcome, history: History, policy: Policy, luck: float, 
         return _give_up("too old", accepted=accepted)
     delay = policy.backoff.delay_after(history.attempts, luck=luck)
     if isinstance(outcome, Transient) and outcome.not_before is not None:
-        delay = max(delay, outcome.not_before)
+        delay = max(delay, min(outcome.not_before, LONGEST_WAIT))
     return Decision(state=State.SCHEDULED, due_after=delay)
 
 
@@ -194,4 +198,4 @@ def _key_left(outcome: Outcome, history: History) -> timedelta:
         return history.key_left if lifetime is not None or outcome.code == WORKER_LOST else timedelta(0)
     if lifetime is None or history.was_ambiguous:
         return timedelta(0)
-    return lifetime * KEY_SHARE - history.took
+    return min(lifetime, LONGEST_WAIT) * KEY_SHARE - history.took

@@ -14,6 +14,8 @@ from mail_outbox.core.outcomes import (
 
 LIMITS = {"sender": 3, "http": 5, "transient": 5}
 """How many in a row are the mailer's, by the first word of the pattern."""
+PATTERNS = ("sender:", "http:")
+"""How the pattern of a refusal begins."""
 MOST_STREAKS = 10
 """How many are followed at once for one mailer; the shortest are forgotten first."""
 SUCCESSES = frozenset({Kind.SENT, Kind.PARTIAL})
@@ -58,7 +60,8 @@ Streaks = tuple[Streak, ...]
 def pattern_of(outcome: Outcome) -> str:
     """Return what the refusal has in common with others for the same reason; empty where it is no such refusal."""
     if isinstance(outcome, Permanent):
-        return outcome.pattern
+        # A project's classifier may have put anything there.
+        return outcome.pattern if outcome.pattern.startswith(PATTERNS) else ""
     return "transient" if isinstance(outcome, Transient) and outcome.is_mailers else ""
 
 

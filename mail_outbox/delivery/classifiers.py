@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 
 from mail_outbox.conf import get_conf
 from mail_outbox.core.addresses import normalise
-from mail_outbox.core.outcomes import Kind, Outcome, Refusal
+from mail_outbox.core.outcomes import Kind, Outcome, Permanent, Refusal
 from mail_outbox.delivery.text import LONGEST, clean, storable
 
 logger = logging.getLogger("mail_outbox.delivery")
@@ -59,4 +59,6 @@ def _tidied(said: Any) -> Outcome:
     tidied: Outcome = replace(
         said, code=storable(str(said.code)), text=clean(said.text), provider_message_id=message_id, refused=refused
     )
+    if isinstance(tidied, Permanent):
+        return replace(tidied, pattern=clean(tidied.pattern))
     return tidied

@@ -266,6 +266,11 @@ class TestBackoff:
 
         assert minutes == [0.5, 1, 2, 4, 8, 16, 32, 64, 128, 240, 240]
 
-    @given(attempt=st.integers(0, 10**6), luck=st.floats(0, 1))
-    def test_it_stays_between_nothing_and_the_longest(self, attempt, luck):
-        assert timedelta(0) <= Backoff().delay_after(attempt, luck=luck) <= timedelta(hours=4)
+    @given(
+        attempt=st.integers(0, 10**6),
+        luck=st.floats(0, 1),
+        first=st.timedeltas(timedelta(0), timedelta(days=1)),
+        longest=st.timedeltas(timedelta(0), timedelta(days=30)),
+    )
+    def test_it_stays_between_nothing_and_the_longest(self, attempt, luck, first, longest):
+        assert timedelta(0) <= Backoff(first, longest).delay_after(attempt, luck=luck) <= longest
