@@ -94,10 +94,10 @@ def delete_exactly(rows: QuerySet[Any]) -> None:
         rows.only("pk").delete()
         return
     # InnoDB reads a small table from end to end for a list, and waits there for whoever waits for us.
-    meta = rows.model._meta
+    meta, quote = rows.model._meta, connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"DELETE FROM {meta.db_table} WHERE {meta.pk.column} = %s",  # noqa: S608
+            f"DELETE FROM {quote(meta.db_table)} WHERE {quote(meta.pk.column)} = %s",  # noqa: S608
             [(key,) for key in rows.order_by("pk").values_list("pk", flat=True)],
         )
 
