@@ -1,17 +1,16 @@
 """What people do to entries: cancel, hold, release, retry, reschedule, mark as sent, change the mailer."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db import connections, transaction
-from django.db.models import Case, DateTimeField, F, Q, QuerySet, When
+from django.db.models import Case, DateTimeField, F, Q, When
 
 from mail_outbox.core.outcomes import SUPPRESSED
 from mail_outbox.core.states import MOVABLE, WAITING, State, Verb, sources
-from mail_outbox.models import TEXT_LENGTH, OutboxEntry, Recipient, RecipientStatus, UtcNow
+from mail_outbox.models import TEXT_LENGTH, Recipient, RecipientStatus, UtcNow
 from mail_outbox.transitions.forgetting import forget_sensitive
-from mail_outbox.transitions.locking import in_batches
+from mail_outbox.transitions.locking import ANY, among, change, in_batches, locked
 
 
 def cancel(keys: Iterable[int], *, reason: str, database: str) -> int:
@@ -20,34 +19,44 @@ def cancel(keys: Iterable[int], *, reason: str, database: str) -> int:
 
 
 def _cancel(keys: list[int], reason: str, database: str) -> int:
-    with _locked(keys, database):
-        count = _from(Verb.CANCEL, keys, database).update(
-            state=State.CANCELLED, state_reason=reason[:TEXT_LENGTH], finished_at=UtcNow()
+    can_be = Q(state__in=sources(Verb.CANCEL))
+    with locked(keys, can_be, database=database) as ready:
+        count = change(
+            ready,
+            can_be,
+            database=database,
+            state=State.CANCELLED,
+            state_reason=reason[:TEXT_LENGTH],
+            finished_at=UtcNow(),
         )
-        forget_sensitive(keys, database=database)
+        forget_sensitive(ready, database=database)
         return count
 
 
 def hold(keys: Iterable[int], *, reason: str, database: str) -> int:
     """Set aside what is waiting, and return how many."""
-    count = 0
-    for batch in in_batches(keys):
-        with _locked(batch, database):
-            count += _from(Verb.HOLD, batch, database).update(
-                state=State.HELD, state_reason=reason[:TEXT_LENGTH], finished_at=UtcNow()
-            )
-    return count
+    return _change(
+        keys,
+        Q(state__in=sources(Verb.HOLD)),
+        database,
+        state=State.HELD,
+        state_reason=reason[:TEXT_LENGTH],
+        finished_at=UtcNow(),
+    )
 
 
 def release(keys: Iterable[int], *, database: str) -> int:
     """Put back what is held, due now, and return how many."""
-    count = 0
-    for batch in in_batches(keys):
-        with _locked(batch, database):
-            count += _from(Verb.RELEASE, batch, database).update(
-                state=State.QUEUED, state_reason="", due_at=UtcNow(), first_due_at=UtcNow(), finished_at=None
-            )
-    return count
+    return _change(
+        keys,
+        Q(state__in=sources(Verb.RELEASE)),
+        database,
+        state=State.QUEUED,
+        state_reason="",
+        due_at=UtcNow(),
+        first_due_at=UtcNow(),
+        finished_at=None,
+    )
 
 
 def retry(keys: Iterable[int], *, allowed: int, expires_at: datetime | timedelta | None, database: str) -> int:
@@ -57,14 +66,17 @@ def retry(keys: Iterable[int], *, allowed: int, expires_at: datetime | timedelta
     """
     new_expiry = UtcNow() + expires_at if isinstance(expires_at, timedelta) else expires_at
     changes: dict[str, object] = {} if new_expiry is None else {"expires_at": new_expiry}
+    is_in_time = Q(expires_at=None) | Q(expires_at__gt=UtcNow()) if new_expiry is None else ANY
+    can_be = Q(state__in=sources(Verb.RETRY), has_content=True) & is_in_time
     count = 0
     for batch in in_batches(keys):
-        with _locked(batch, database):
-            entries = _from(Verb.RETRY, batch, database).filter(has_content=True)
-            if new_expiry is None:
-                entries = entries.filter(Q(expires_at=None) | Q(expires_at__gt=UtcNow()))
-            ready = list(entries.select_for_update().values_list("pk", flat=True))
-            count += _from(Verb.RETRY, ready, database).update(
+        with locked(batch, can_be, database=database) as ready:
+            found = among(ready, can_be, database=database).order_by("pk").select_for_update()
+            ready = list(found.values_list("pk", flat=True))
+            count += change(
+                ready,
+                ANY,
+                database=database,
                 state=State.QUEUED,
                 state_reason="",
                 due_at=UtcNow(),
@@ -86,29 +98,30 @@ def reschedule(keys: Iterable[int], *, due_at: datetime | timedelta, database: s
     moment = UtcNow() + due_at if isinstance(due_at, timedelta) else due_at
     # What may be out and waits to be repeated under its key is not forgotten for being put off; who puts back what is held knows.
     may_be_out = Q(state__in=WAITING, on_ambiguous="hold", recognised_until__isnull=False)
-    first_due_at = Case(When(may_be_out, then=F("first_due_at")), default=moment, output_field=DateTimeField())
-    count = 0
-    for batch in in_batches(keys):
-        with _locked(batch, database):
-            entries = _from(Verb.RESCHEDULE, batch, database).filter(Q(expires_at=None) | Q(expires_at__gt=moment))
-            count += entries.update(
-                first_due_at=first_due_at,  # first, because MySQL would see the new state already
-                state=State.SCHEDULED,
-                state_reason="",
-                due_at=moment,
-                finished_at=None,
-            )
-    return count
+    is_in_time = Q(expires_at=None) | Q(expires_at__gt=moment)
+    return _change(
+        keys,
+        Q(state__in=sources(Verb.RESCHEDULE)) & is_in_time,
+        database,
+        # First, because MySQL would see the new state already.
+        first_due_at=Case(When(may_be_out, then=F("first_due_at")), default=moment, output_field=DateTimeField()),
+        state=State.SCHEDULED,
+        state_reason="",
+        due_at=moment,
+        finished_at=None,
+    )
 
 
 def mark_sent(keys: Iterable[int], *, reason: str, database: str) -> int:
     """Settle what is held as sent, by a person who knows, and return how many."""
+    can_be = Q(state__in=sources(Verb.MARK_SENT))
     count = 0
     for batch in in_batches(keys):
-        with _locked(batch, database):
-            held = list(_from(Verb.MARK_SENT, batch, database).select_for_update().values_list("pk", flat=True))
-            count += _from(Verb.MARK_SENT, held, database).update(
-                state=State.SENT, state_reason=reason[:TEXT_LENGTH], finished_at=UtcNow()
+        with locked(batch, can_be, database=database) as ready:
+            found = among(ready, can_be, database=database).order_by("pk").select_for_update()
+            held = list(found.values_list("pk", flat=True))
+            count += change(
+                held, ANY, database=database, state=State.SENT, state_reason=reason[:TEXT_LENGTH], finished_at=UtcNow()
             )
             open_ones = Recipient.objects.using(database).filter(entry_id__in=held, status=RecipientStatus.OPEN)
             open_ones.update(status=RecipientStatus.ACCEPTED)
@@ -118,24 +131,12 @@ def mark_sent(keys: Iterable[int], *, reason: str, database: str) -> int:
 
 def change_mailer(keys: Iterable[int], *, using: str, database: str) -> int:
     """Let another mailer, and no other, send what has not gone yet, and return how many entries it was given."""
+    return _change(keys, Q(state__in=MOVABLE) & ~Q(using=using), database, using=using, route="")
+
+
+def _change(keys: Iterable[int], condition: Q, database: str, **changes: Any) -> int:
     count = 0
     for batch in in_batches(keys):
-        with _locked(batch, database):
-            movable = OutboxEntry.objects.using(database).filter(pk__in=batch, state__in=MOVABLE)
-            count += movable.exclude(using=using).update(using=using, route="")
+        with locked(batch, condition, database=database) as ready:
+            count += change(ready, condition, database=database, **changes)
     return count
-
-
-@contextmanager
-def _locked(keys: list[int], database: str) -> Iterator[None]:
-    """Be in a transaction in which nobody else changes these entries, where the database needs to be told."""
-    with transaction.atomic(using=database):
-        if connections[database].vendor == "mysql":
-            # InnoDB may come to an entry by an index of states, and two who come by different ones deadlock.
-            entries = OutboxEntry.objects.using(database).filter(pk__in=keys).order_by("pk")
-            list(entries.select_for_update().values_list("pk", flat=True))
-        yield
-
-
-def _from(verb: Verb, keys: list[int], database: str) -> QuerySet[OutboxEntry]:
-    return OutboxEntry.objects.using(database).filter(pk__in=keys, state__in=sources(verb))

@@ -13,7 +13,7 @@ from mail_outbox.core.states import State, Verb, sources
 from mail_outbox.models import OutboxEntry, UtcNow
 from mail_outbox.models.entry import EntryQuerySet
 from mail_outbox.transitions.forgetting import forget_sensitive
-from mail_outbox.transitions.locking import lock_free_rows
+from mail_outbox.transitions.locking import change, lock_free_rows
 
 PROMOTE_BATCH = 1000
 EXPIRY_PASSED = "past its expiry"
@@ -28,13 +28,8 @@ def promote(*, database: str, limit: int = PROMOTE_BATCH) -> int:
     with transaction.atomic(using=database):
         due = OutboxEntry.objects.using(database).due_to_promote().order_by("due_at", "pk")
         keys = [key for (key,) in lock_free_rows(due, limit, "pk")]
-        return (
-            OutboxEntry.objects.using(database)
-            .filter(pk__in=keys, state__in=sources(Verb.PROMOTE))
-            .update(state=State.QUEUED)
-            if keys
-            else 0
-        )
+        can_be = Q(state__in=sources(Verb.PROMOTE))
+        return change(keys, can_be, database=database, state=State.QUEUED) if keys else 0
 
 
 def expire(*, database: str, limit: int = PROMOTE_BATCH) -> int:
@@ -52,8 +47,10 @@ def _expire_from(state: State, limit: int, database: str) -> int:
 
 
 def _expire(keys: Sequence[int], database: str) -> int:
-    waiting = OutboxEntry.objects.using(database).filter(pk__in=keys, state__in=sources(Verb.EXPIRE))
-    count = waiting.update(state=State.EXPIRED, state_reason=EXPIRY_PASSED, finished_at=UtcNow())
+    can_be = Q(state__in=sources(Verb.EXPIRE))
+    count = change(
+        keys, can_be, database=database, state=State.EXPIRED, state_reason=EXPIRY_PASSED, finished_at=UtcNow()
+    )
     forget_sensitive(keys, database=database)
     return count
 
@@ -121,7 +118,10 @@ def _mark(keys: Sequence[int], claim_id: UUID, worker: str, lease: timedelta, da
     if not keys:
         return []
     entries = OutboxEntry.objects.using(database)
-    marked = entries.filter(pk__in=keys, state__in=sources(Verb.CLAIM)).update(
+    marked = change(
+        keys,
+        Q(state__in=sources(Verb.CLAIM)),
+        database=database,
         state=State.SENDING,
         claim_id=claim_id,
         worker=worker,

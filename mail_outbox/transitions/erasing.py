@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import Q
 
 from mail_outbox.core.addresses import normalise
 from mail_outbox.core.counts import Counts
@@ -27,7 +28,7 @@ from mail_outbox.models import (
     read_blobs,
 )
 from mail_outbox.transitions.forgetting import forget_contents
-from mail_outbox.transitions.locking import BATCH
+from mail_outbox.transitions.locking import ANY, BATCH, among, change, exactly
 from mail_outbox.vault import get_vault
 
 ERASED = "erased"
@@ -73,8 +74,7 @@ def erase_entries(keys: Collection[int], person: Person, *, dry_run: bool, datab
     """
     recipients = Recipient.objects.using(database).filter(entry_id__in=keys)
     with transaction.atomic(using=database):
-        entries = OutboxEntry.objects.using(database).filter(pk__in=keys)
-        states = dict((entries if dry_run else entries.select_for_update()).order_by("pk").values_list("pk", "state"))
+        states = _states(keys, dry_run=dry_run, database=database)
         others = recipients.filter(status=RecipientStatus.OPEN).exclude(address=person.address)
         awaited = set(others.values_list("entry_id", flat=True))
         shared = [key for key, state in states.items() if state in sources(Verb.ERASE) and key in awaited]
@@ -92,14 +92,31 @@ def erase_entries(keys: Collection[int], person: Person, *, dry_run: bool, datab
             unsearched=len(stuck),
         )
         if not dry_run:
-            gone.delete()
-            entries.filter(pk__in=mine, state__in=sources(Verb.ERASE)).update(
-                state=State.CANCELLED, state_reason=ERASED, finished_at=UtcNow()
+            with exactly(database):
+                gone.delete()
+            change(
+                mine,
+                Q(state__in=sources(Verb.ERASE)),
+                database=database,
+                state=State.CANCELLED,
+                state_reason=ERASED,
+                finished_at=UtcNow(),
             )
             # A provider may have told more about the person than the address.
-            entries.filter(pk__in=mine).update(outcome_text="")
+            change(mine, ANY, database=database, outcome_text="")
             Attempt.objects.using(database).filter(entry_id__in=mine).update(text="")
         return result.plus(_forget(mine, dry_run=dry_run, database=database))
+
+
+def _states(keys: Collection[int], *, dry_run: bool, database: str) -> dict[int, str]:
+    """Read the states of entries, locked in the order of their keys but for what is being sent, which stays as it is."""
+    entries = OutboxEntry.objects.using(database).filter(pk__in=keys)
+    if dry_run:
+        return dict(entries.order_by("pk").values_list("pk", "state"))
+    others = among(list(keys), ~Q(state=State.SENDING), database=database).order_by("pk")
+    held = dict(others.select_for_update().values_list("pk", "state"))
+    sending = entries.exclude(pk__in=held).values_list("pk", flat=True)
+    return dict(sorted((dict.fromkeys(sending, State.SENDING.value) | held).items()))
 
 
 def _leave_out(keys: Sequence[int], person: Person, *, dry_run: bool, database: str) -> list[int]:
@@ -118,7 +135,7 @@ def _leave_out(keys: Sequence[int], person: Person, *, dry_run: bool, database: 
             content.save(using=database)
     if not dry_run:
         # It is another message from now on, which no provider recognises as the one that may be out.
-        OutboxEntry.objects.using(database).filter(pk__in=keys).update(sensitive=True, recognised_until=None)
+        change(keys, ANY, database=database, sensitive=True, recognised_until=None)
     return stuck
 
 
@@ -179,12 +196,11 @@ def mentions_of(
 def erase_mentions(keys: Collection[int], *, dry_run: bool, database: str) -> EraseResult:
     """Remove contents that have the address, once their entries are over."""
     with transaction.atomic(using=database):
-        entries = OutboxEntry.objects.using(database).filter(pk__in=keys)
-        states = dict((entries if dry_run else entries.select_for_update()).order_by("pk").values_list("pk", "state"))
+        states = _states(keys, dry_run=dry_run, database=database)
         over = [key for key, state in states.items() if state in OVER]
         waiting = [key for key, state in states.items() if state in sources(Verb.ERASE)]
         if not dry_run:
-            entries.filter(pk__in=waiting).update(sensitive=True)
+            change(waiting, ANY, database=database, sensitive=True)
         left = EraseResult(waiting=len(waiting), sending=len(states) - len(over) - len(waiting))
         return left.plus(_forget(over, dry_run=dry_run, database=database))
 

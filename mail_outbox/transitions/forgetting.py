@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from mail_outbox.conf import is_debug
 from mail_outbox.core.states import OVER
 from mail_outbox.models import EntryContent, OutboxEntry
+from mail_outbox.transitions.locking import ANY, change, exactly
 from mail_outbox.transitions.pruning import names_used_by, prune_attachments
 
 
@@ -24,6 +25,7 @@ def forget_contents(keys: Sequence[int], *, database: str) -> int:
     if not keys:
         return 0
     names = names_used_by(keys, database=database)
-    EntryContent.objects.using(database).filter(pk__in=keys).only("pk").delete()
-    OutboxEntry.objects.using(database).filter(pk__in=keys).update(has_content=False, subject="")
+    with exactly(database):
+        EntryContent.objects.using(database).filter(pk__in=keys).only("pk").delete()
+    change(keys, ANY, database=database, has_content=False, subject="")
     return prune_attachments(names, database=database)

@@ -1,14 +1,16 @@
 """Rows in batches and in one order, locked so that workers pass each other by, or wait for each other."""
 
+import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
-from django.db.models import QuerySet
+from django.db.models import Case, IntegerField, Q, QuerySet, When
+from django.db.models.lookups import Exact
 
-from mail_outbox.models import Attachment, MailerState
+from mail_outbox.models import Attachment, MailerState, OutboxEntry
 from mail_outbox.models.entry import EntryQuerySet
 
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
@@ -17,6 +19,7 @@ UNMIGRATED = ("no such table", "no such column")
 """How the errors begin of a SQLite that is there: on other databases they are none of these."""
 BATCH = 500
 """How many rows one statement writes at the most."""
+ANY = Q()
 BUSY = 1.0
 """Seconds for which others are let finish with an attachment before one waits for it in the database."""
 
@@ -30,6 +33,39 @@ def in_batches(keys: Iterable[int]) -> list[list[int]]:
     """Split primary keys into lists of at most BATCH, in ascending order, so that locks are taken in one order."""
     ordered = sorted(set(keys))
     return [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
+
+
+def among(keys: Sequence[int], condition: Q, *, database: str) -> EntryQuerySet:
+    """Return those of the entries for which the condition holds, to be locked in the order of their keys.
+
+    InnoDB locks what it comes by: by an index of states that is whatever has the state, in another order than others have it.
+    So the condition is put in words that no index answers.
+    """
+    entries = OutboxEntry.objects.using(database).filter(pk__in=keys)
+    if not condition:
+        return entries
+    return entries.filter(Exact(Case(When(condition, then=1), default=0, output_field=IntegerField()), 1))
+
+
+def change(keys: Sequence[int], condition: Q, *, database: str, **changes: Any) -> int:
+    """Write on those of the entries for which the condition holds, one after the other, and return how many."""
+    with exactly(database):
+        return among(keys, condition, database=database).update(**changes)
+
+
+@contextmanager
+def locked(keys: Sequence[int], condition: Q = ANY, *, database: str) -> Iterator[list[int]]:
+    """Be in a transaction in which nobody else changes those of the entries for which the condition holds; yield their keys.
+
+    Who changes several locks them first, in the order of their keys: two who come to them in two orders deadlock.
+    """
+    features = connections[database].features
+    with transaction.atomic(using=database):
+        if len(keys) > 1 and features.has_select_for_update:
+            entries = among(keys, condition, database=database).order_by("pk")
+            rows = entries.select_for_update(no_key=features.has_select_for_no_key_update)
+            keys = list(rows.values_list("pk", flat=True))
+        yield list(keys)
 
 
 def lock_free_rows(entries: EntryQuerySet, limit: int, *columns: str) -> list[Any]:
@@ -85,6 +121,29 @@ def _share(names: Sequence[str], lock: str, database: str) -> set[str]:
             list(names),
         )
         return {digest for (digest,) in cursor.fetchall()}
+
+
+DELETE = re.compile(r"(DELETE FROM \S+ WHERE \S+) IN \(%s(?:, %s)+\)")
+UPDATE = re.compile(r"(UPDATE (\S+)) (SET .* \2\.`id` IN \(.*)")
+
+
+@contextmanager
+def exactly(database: str) -> Iterator[None]:
+    """Let Django write on rows that it finds by their keys, and delete them with all that refers to them, and wait for no others.
+
+    InnoDB reads a small table from end to end for a list, and waits there for whoever waits for us.
+    """
+    if connections[database].vendor != "mysql":
+        yield
+        return
+
+    def one_by_one(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+        if not many and (found := DELETE.fullmatch(sql)):
+            return context["cursor"].executemany(f"{found[1]} = %s", [(each,) for each in parameters])
+        return execute(UPDATE.sub(r"\1 FORCE INDEX (PRIMARY) \3", sql), parameters, many, context)
+
+    with connections[database].execute_wrapper(one_by_one):
+        yield
 
 
 def delete_exactly(rows: QuerySet[Any]) -> None:

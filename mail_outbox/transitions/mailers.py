@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
-
 from mail_outbox.core.outcomes import Kind, Outcome
 from mail_outbox.core.throttle import REACHED, Trouble, slowed, trouble_in
 from mail_outbox.models import TEXT_LENGTH, MailerState, UtcNow
+from mail_outbox.transitions.locking import locked_mailer
 from mail_outbox.transitions.settling import cut
 
 
 def pause(alias: str, *, reason: str, until: datetime | timedelta | None, database: str) -> None:
     """Pause the mailer by a person's hand; only `clear_pause` or the end of `until` undoes it."""
     paused_until = UtcNow() + until if isinstance(until, timedelta) else until
-    MailerState.objects.using(database).update_or_create(
-        alias=alias,
-        defaults={"is_paused": True, "paused_until": paused_until, "pause_reason": reason[:TEXT_LENGTH]},
-    )
+    with locked_mailer(alias, database=database):
+        MailerState.objects.using(database).filter(alias=alias).update(
+            is_paused=True, paused_until=paused_until, pause_reason=reason[:TEXT_LENGTH]
+        )
 
 
 def clear_pause(alias: str | None, *, database: str) -> None:
@@ -38,16 +37,13 @@ def note_outcomes(alias: str, outcomes: Sequence[Outcome], *, probed: bool, luck
 
 
 def _strike(alias: str, trouble: Trouble, *, probed: bool, luck: float, database: str) -> None:
-    with transaction.atomic(using=database):
-        states = MailerState.objects.using(database)
-        states.bulk_create([MailerState(alias=alias)], ignore_conflicts=True)
-        state = states.select_for_update().get(alias=alias)
+    with locked_mailer(alias, database=database) as state:
         # Eight senders that fail together are one strike: only the first, or the probe, finds the breaker closed.
         if state.strikes and not probed:
             return
         if trouble.outcome.kind is Kind.THROTTLED:
             _slow_down(state, database)
-        states.filter(alias=alias).update(
+        MailerState.objects.using(database).filter(alias=alias).update(
             strikes=state.strikes + 1,
             broken_until=UtcNow() + trouble.pause_after(state.strikes, luck=luck),
             broken_reason=cut(f"{trouble.outcome.kind} {trouble.outcome.code}: {trouble.outcome.text}"),

@@ -22,7 +22,7 @@ from mail_outbox.models import (
     UtcNow,
 )
 from mail_outbox.transitions.counting import count_before_pruning, take_mark
-from mail_outbox.transitions.locking import BATCH, delete_exactly, lock_free_rows
+from mail_outbox.transitions.locking import ANY, BATCH, change, delete_exactly, exactly, lock_free_rows
 from mail_outbox.transitions.storing import delete_pieces, let_files_go
 
 
@@ -60,16 +60,27 @@ def prune_entries(state: State, age: timedelta, *, limit: int = BATCH, database:
     with transaction.atomic(using=database):
         mark = take_mark(database)
         keys = [key for (key,) in lock_free_rows(old.order_by("finished_at", "pk"), limit, "pk")]
+        keys = _without_copies_held(keys, database)
         names = names_used_by(keys, database=database)
         count_before_pruning(keys, mark, database=database)
         # Django's own delete, because a project's tables may refer to entries.
-        _, counts = entries.filter(pk__in=keys).only("pk").delete()
+        with exactly(database):
+            _, counts = entries.filter(pk__in=keys).only("pk").delete()
     return PruneResult(
         entries=counts.get(OutboxEntry._meta.label, 0),
         attempts=counts.get(Attempt._meta.label, 0),
         events=counts.get(DeliveryEvent._meta.label, 0),
         attachments=prune_attachments(names, database=database),
     )
+
+
+def _without_copies_held(keys: Sequence[int], database: str) -> list[int]:
+    """Leave those for later whose copies somebody holds: they forget where they come from, and may not be waited for."""
+    copies = OutboxEntry.objects.using(database).filter(resent_from__in=keys)
+    origins = dict(copies.values_list("pk", "resent_from"))
+    ours = copies.filter(pk__in=origins).order_by("pk")
+    held = origins.keys() - {key for (key,) in lock_free_rows(ours, len(origins), "pk")} if origins else set()
+    return sorted(set(keys) - {origins[key] for key in held})
 
 
 def prune_contents(age: timedelta, *, limit: int = BATCH, database: str) -> PruneResult:
@@ -80,8 +91,9 @@ def prune_contents(age: timedelta, *, limit: int = BATCH, database: str) -> Prun
     with transaction.atomic(using=database):
         keys = [key for (key,) in lock_free_rows(entries.sent_for(age).order_by("finished_at", "pk"), limit, "pk")]
         names = names_used_by(keys, database=database)
-        EntryContent.objects.using(database).filter(pk__in=keys).only("pk").delete()
-        count = entries.filter(pk__in=keys).update(has_content=False)
+        with exactly(database):
+            EntryContent.objects.using(database).filter(pk__in=keys).only("pk").delete()
+        count = change(keys, ANY, database=database, has_content=False)
     return PruneResult(contents=count, attachments=prune_attachments(names, database=database))
 
 
@@ -98,7 +110,8 @@ def prune_facts(
     following = facts.filter(pk__gt=after).order_by("pk").annotate(is_old=is_old)
     rows = list(following.values_list("pk", "is_old", "entry__state")[:limit])
     old = [key for key, is_old, state in rows if is_old and state in FINISHED]
-    count = facts.filter(pk__in=old).only("pk").delete()[1].get(model._meta.label, 0) if old else 0
+    with exactly(database):
+        count = facts.filter(pk__in=old).only("pk").delete()[1].get(model._meta.label, 0) if old else 0
     is_more = len(rows) == limit and all(is_old for _, is_old, _ in rows)
     return PruneResult(**{name: count}), rows[-1][0] if is_more else None
 

@@ -6,25 +6,34 @@ from django.db.models import Q, QuerySet
 
 from mail_outbox.core.states import WAITING, State, Verb, sources
 from mail_outbox.models import OutboxEntry, UtcNow
-from mail_outbox.transitions.locking import in_batches
+from mail_outbox.transitions.locking import change, in_batches, locked
 
 QUARANTINE = "quarantine"
 
 
 def quarantine(since: datetime, *, database: str) -> int:
     """Set aside what came due since then, and what is claimed, and return how many; workers may go on meanwhile."""
-    keys = suspicious(since, database=database).values_list("pk", flat=True)
-    entries = OutboxEntry.objects.using(database)
-    return sum(
-        entries.filter(pk__in=batch, state__in=sources(Verb.QUARANTINE)).update(
+    found = suspicious(since, database=database).values_list("pk", "state")
+    waiting, sending = list[int](), list[int]()
+    for key, state in found:
+        (sending if state == State.SENDING else waiting).append(key)
+    # One by one: a worker that settles several comes to them in an order of its own.
+    return sum(_quarantine(batch, database) for batch in [*in_batches(waiting), *([key] for key in sending)])
+
+
+def _quarantine(keys: list[int], database: str) -> int:
+    can_be = Q(state__in=sources(Verb.QUARANTINE))
+    with locked(keys, can_be, database=database) as ready:
+        return change(
+            ready,
+            can_be,
+            database=database,
             state=State.HELD,
             state_reason=QUARANTINE,
             claim_id=None,
             lease_expires_at=None,
             finished_at=UtcNow(),
         )
-        for batch in in_batches(keys)
-    )
 
 
 def suspicious(since: datetime, *, database: str) -> QuerySet[OutboxEntry]:

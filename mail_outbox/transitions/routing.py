@@ -1,10 +1,11 @@
 """From one mailer to another of the same route, for what waits."""
 
 from django.db import transaction
+from django.db.models import Q
 
 from mail_outbox.core.states import State
 from mail_outbox.models import OutboxEntry
-from mail_outbox.transitions.locking import lock_free_rows
+from mail_outbox.transitions.locking import change, lock_free_rows
 
 REROUTE_BATCH = 1000
 
@@ -19,5 +20,5 @@ def reroute(route: str, mailer: str, *, to: str, database: str, limit: int = RER
         return 0
     with transaction.atomic(using=database):
         keys = [key for (key,) in lock_free_rows(waiting.order_by("rank", "due_at", "pk"), limit, "pk")]
-        entries = OutboxEntry.objects.using(database).filter(pk__in=keys, state=State.QUEUED, using=mailer)
-        return entries.update(using=to) if keys else 0
+        ours = Q(state=State.QUEUED, using=mailer)
+        return change(keys, ours, database=database, using=to) if keys else 0

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.constants import OnConflict
 
 from mail_outbox.core.outcomes import SUPPRESSED, Kind, Outcome
@@ -16,7 +16,7 @@ from mail_outbox.models import TEXT_LENGTH, Attempt, OutboxEntry, Recipient, Rec
 from mail_outbox.models.making import new
 from mail_outbox.transitions.forgetting import forget_sensitive
 from mail_outbox.transitions.inserting import insert_rows
-from mail_outbox.transitions.locking import DATABASE_AWAY
+from mail_outbox.transitions.locking import DATABASE_AWAY, change, locked
 from mail_outbox.transitions.suppressing import feed
 
 MAY_HAVE_ARRIVED = frozenset({Kind.PARTIAL, Kind.AMBIGUOUS})
@@ -75,7 +75,9 @@ def give_back(claim_id: UUID, *, database: str) -> int:
 def _settle_together(settlements: Sequence[Settlement], database: str) -> list[Settlement]:
     plain = [settlement for settlement in settlements if settlement.is_plain_success]
     others = [settlement for settlement in settlements if not settlement.is_plain_success]
-    with transaction.atomic(using=database):
+    # Two who come to the same entries in two orders deadlock, and the other may be a caller who cancels or holds them.
+    keys = sorted(settlement.entry.pk for settlement in settlements) if others else []
+    with locked(keys, database=database):
         if plain:
             _write_successes(plain, database)
         effective = plain + [written for each in others if (written := _write_decision(each, database)) is not None]
@@ -115,10 +117,10 @@ def _forget(settlements: Iterable[Settlement], database: str) -> None:
 def _write_successes(settlements: Sequence[Settlement], database: str) -> None:
     keys = sorted(settlement.entry.pk for settlement in settlements)
     (
-        OutboxEntry.objects.using(database)
-        .filter(pk__in=keys)
-        .exclude(state=State.SENT)
-        .update(
+        change(
+            keys,
+            ~Q(state=State.SENT),
+            database=database,
             state=State.SENT,
             state_reason="",
             outcome_kind=Kind.SENT,

@@ -1,5 +1,7 @@
 """A person's word against a worker's, or against another person's: one of the two counts, and both are told."""
 
+import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -9,7 +11,7 @@ import pytest
 from mail_outbox import outbox
 from mail_outbox.core.states import State
 from mail_outbox.models import OutboxEntry
-from tests.fakes import REFUSED, Provider
+from tests.fakes import REFUSED, TRY_LATER, Provider
 from tests.races.parallel import at_once, drain
 from tests.support import a_message
 
@@ -17,6 +19,7 @@ pytestmark = [pytest.mark.race, pytest.mark.django_db(transaction=True)]
 
 Act = Callable[[OutboxEntry], int]
 ROUNDS = 8
+ACTORS = 5
 
 
 def cancel(entry: OutboxEntry) -> int:
@@ -114,3 +117,49 @@ def test_retries_made_while_workers_drain_are_sent_as_often_as_they_are_counted(
     attempts = sum(OutboxEntry.objects.values_list("attempts", flat=True))
     assert attempts == len(entries) + sum(retried)
     assert set(OutboxEntry.objects.values_list("state", flat=True)) == {State.FAILED}
+
+
+SEVERAL: tuple[Callable[..., int], ...] = (
+    outbox.cancel,
+    lambda *entries: outbox.hold(*entries, reason="wait"),
+    outbox.release,
+    outbox.retry,
+    outbox.mark_sent,
+    lambda *entries: outbox.reschedule(*entries, send_at=timedelta(0)),
+    lambda *entries: outbox.change_mailer(*entries, using="bulk"),
+)
+
+
+def test_who_acts_on_several_at_once_beside_others_workers_and_a_prune_is_no_victim_of_a_deadlock(
+    providers: dict[str, Provider],
+):
+    for provider in providers.values():
+        provider.will(*[None, REFUSED, TRY_LATER] * 100)
+    outbox.enqueue_many(a_message(f"mail {number}") for number in range(60))
+    everybody_has_acted = threading.Event()
+    left = threading.Semaphore(0)
+
+    def act(seed: int) -> None:
+        dice = random.Random(seed)
+        try:
+            for _ in range(40):
+                entries = list(OutboxEntry.objects.order_by("pk"))
+                dice.choice(SEVERAL)(*dice.sample(entries, min(8, len(entries))))
+                outbox.enqueue(a_message(), sensitive=dice.random() < 0.3)
+        finally:
+            left.release()
+
+    def wait() -> None:
+        for _ in range(ACTORS):
+            left.acquire()
+        everybody_has_acted.set()
+
+    def work() -> None:
+        while not everybody_has_acted.is_set():
+            drain()
+
+    def prune() -> None:
+        while not everybody_has_acted.is_set():
+            outbox.prune(sent=timedelta(0), failed=timedelta(days=1), limit=20)
+
+    at_once(wait, *[partial(act, seed) for seed in range(ACTORS)], work, prune)
