@@ -23,7 +23,7 @@ from mail_outbox.core.addresses import mailboxes, normalise
 from mail_outbox.core.errors import IdempotencyConflict, InvalidMessage, NotInTransaction
 from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.core.validation import Limits, check_message
-from mail_outbox.models import SUBJECT_LENGTH, OutboxEntry, new
+from mail_outbox.models import SUBJECT_LENGTH, EntryContent, OutboxEntry, new
 from mail_outbox.outbox.announcing import after_commit
 from mail_outbox.outbox.options import NORMAL, ManyOptions, OnConflict, Options, check_options, refuse
 from mail_outbox.outbox.routing import choose
@@ -213,7 +213,10 @@ def _write_once(draft: Draft, options: Options, key: str) -> OutboxEntry:
         else:
             after_commit([entry], database=options.database)
             return entry
-    return _resolve_conflict(existing, draft, options, key)
+    try:
+        return _resolve_conflict(existing, draft, options, key)
+    except OutboxEntry.DoesNotExist:
+        return _write_once(draft, options, key)  # it has been pruned since, and the key is free again
 
 
 def _read_past_snapshot(entries: models.QuerySet[OutboxEntry], database: str) -> OutboxEntry | None:
@@ -226,7 +229,10 @@ def _read_past_snapshot(entries: models.QuerySet[OutboxEntry], database: str) ->
 def _resolve_conflict(existing: OutboxEntry, draft: Draft, options: Options, key: str) -> OutboxEntry:
     existing.is_duplicate = True
     # What has been erased or pruned is nobody's to compare with.
-    if not existing.has_content or existing.content.digest == envelope.digest(draft.envelope.payload):
+    try:
+        if not existing.has_content or existing.content.digest == envelope.digest(draft.envelope.payload):
+            return existing
+    except EntryContent.DoesNotExist:
         return existing
     if options.on_conflict == "return":
         logger.warning("idempotency key reused for other content", extra={"entry": existing.pk})

@@ -1,5 +1,6 @@
 """Things done at the same moment, each by a thread with a connection of its own."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,7 +13,7 @@ from django.db import connection, connections
 from mail_outbox.drain import DrainResult, Engine
 
 T = TypeVar("T")
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a thread that waits for another gives up."""
 
 
@@ -78,6 +79,20 @@ def beside(act: Callable[[], Any]) -> Iterator[Callable[[], None]]:
         future = pool.submit(_with_own_connection, act)
         yield lambda: future.result(PATIENCE) and None
         future.result(PATIENCE)
+
+
+@contextmanager
+def before(statement: str, act: Callable[[], T]) -> Iterator[list[T]]:
+    """Do something over another connection before the first statement that is so, and yield what it returned."""
+    results: list[T] = []
+
+    def wrapper(execute: Callable[..., object], sql: str, *arguments: object) -> object:
+        if not results and re.search(statement, sql):
+            results.extend(at_once(act))
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(wrapper):
+        yield results
 
 
 def _with_own_connection(act: Callable[[], T]) -> T:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from mail_outbox import outbox
-from mail_outbox.models import OutboxEntry
-from tests.races.parallel import Gate, at_once, beside
+from mail_outbox.core.states import State
+from mail_outbox.models import EntryContent, OutboxEntry, UtcNow
+from tests.races.parallel import Gate, at_once, before, beside
 from tests.support import a_message
 
 pytestmark = [pytest.mark.race, pytest.mark.django_db(transaction=True)]
@@ -49,3 +51,33 @@ def test_a_key_is_free_again_when_the_first_to_use_it_rolls_back():
 
     entry = OutboxEntry.objects.get()
     assert entry.subject == "second"
+
+
+def finish(entry: OutboxEntry) -> None:
+    """Let the entry have been sent long ago."""
+    OutboxEntry.objects.filter(pk=entry.pk).update(state=State.SENT, finished_at=UtcNow() - timedelta(days=31))
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="the writer is alone")
+def test_a_key_whose_content_is_pruned_while_it_is_compared_with_has_been_used():
+    first = outbox.enqueue(a_message("first"), idempotency_key="order")
+    finish(first)
+    prune = partial(outbox.prune, content=timedelta(days=1), sent=timedelta(days=99))
+
+    with before(f"SELECT .*FROM .{EntryContent._meta.db_table}", prune) as pruned:
+        second = outbox.enqueue(a_message("second"), idempotency_key="order")
+
+    assert [result.contents for result in pruned] == [1]
+    assert (second.pk, second.is_duplicate) == (first.pk, True)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="the writer is alone")
+def test_a_key_whose_entry_is_pruned_before_it_can_be_replaced_is_free_again():
+    first = outbox.enqueue(a_message("first"), idempotency_key="order")
+    finish(first)
+
+    with before("FOR UPDATE", outbox.prune) as pruned:
+        second = outbox.enqueue(a_message("second"), idempotency_key="order", on_conflict="replace")
+
+    assert [result.entries for result in pruned] == [1]
+    assert (second.is_duplicate, OutboxEntry.objects.get().subject) == (False, "second")

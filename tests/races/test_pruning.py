@@ -1,13 +1,10 @@
 """Prune against enqueue: no bytes are lost that somebody needs, and none stay that nobody does."""
 
 import random
-import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
 
 import pytest
 from django.db import connection, transaction
@@ -17,14 +14,13 @@ from mail_outbox.core.envelope.streams import CHUNK
 from mail_outbox.core.states import State
 from mail_outbox.models import Attachment, AttachmentChunk, OutboxEntry, UtcNow
 from mail_outbox.outbox.pruning import keep_house
-from tests.races.parallel import Gate, at_once, beside
+from tests.races.parallel import Gate, at_once, before, beside
 from tests.support import a_message
 
 pytestmark = [pytest.mark.race, pytest.mark.django_db(transaction=True)]
 
 SHARED = [(f"{number}.pdf", bytes([number]) * (CHUNK + 1 if number else 10), "application/pdf") for number in range(3)]
 ROUNDS = 40
-T = TypeVar("T")
 
 
 def finish(entry: OutboxEntry) -> None:
@@ -82,20 +78,6 @@ def test_whatever_is_enqueued_while_others_prune_keeps_its_attachments(prune: Ca
     outbox.prune()
     assert not Attachment.objects.exists()
     assert not AttachmentChunk.objects.exists()
-
-
-@contextmanager
-def before(statement: str, act: Callable[[], T]) -> Iterator[list[T]]:
-    """Do something over another connection before the first statement that is so, and yield what it returned."""
-    results: list[T] = []
-
-    def wrapper(execute: Callable[..., object], sql: str, *arguments: object) -> object:
-        if not results and re.search(statement, sql):
-            results.extend(at_once(act))
-        return execute(sql, *arguments)
-
-    with connection.execute_wrapper(wrapper):
-        yield results
 
 
 def test_an_attachment_that_is_about_to_be_linked_to_is_not_pruned():
