@@ -90,25 +90,32 @@ def share_attachments(names: Sequence[str], *, are_there: bool, database: str) -
     Whoever else shares them does not wait, which is why Django's own row locks will not do. `are_there` says that
     all of them have just been seen.
     """
-    connection: Any = connections[database]
     attachments = Attachment.objects.using(database).filter(digest__in=names).values_list("digest", flat=True)
-    if connection.vendor == "sqlite":
-        return set(attachments)  # the writer is alone
-    if connection.vendor == "postgresql":
-        return _share(names, "FOR KEY SHARE", database)
-    if not are_there:
-        # A locking read of what is not there locks the gap, and two that then insert into it deadlock. So do two who
-        # have waited in the database for one who deletes: each keeps its lock on what is left of the row.
-        until = time.monotonic() + BUSY
-        while (names := list(attachments.all())) and connection.features.has_select_for_update_skip_locked:
-            lock = "LOCK IN SHARE MODE" if connection.mysql_is_mariadb else "FOR SHARE"
-            held = _share(names, f"{lock} SKIP LOCKED", database)
-            if held.issuperset(names):
-                return held
-            if time.monotonic() > until:
-                break
-            time.sleep(BUSY / 200)
-    return _share(names, "LOCK IN SHARE MODE", database)
+    match connections[database].vendor:
+        case "sqlite":
+            return set(attachments)  # the writer is alone
+        case "postgresql":
+            return _share(names, "FOR KEY SHARE", database)
+    return _share(names, "LOCK IN SHARE MODE", database) if are_there else _share_on_innodb(attachments, database)
+
+
+def _share_on_innodb(attachments: QuerySet[Attachment, str], database: str) -> set[str]:
+    """Share what there is, and wait for nobody who deletes: two who have done so keep locks on what is left, and deadlock.
+
+    A locking read of what is not there would lock the gap, and two that then insert into it deadlock, too.
+    """
+    connection: Any = connections[database]
+    lock = "LOCK IN SHARE MODE" if connection.mysql_is_mariadb else "FOR SHARE"
+    until, has_waited = time.monotonic() + BUSY, False
+    while connection.features.has_select_for_update_skip_locked and time.monotonic() < until:
+        there = list(attachments.all())
+        held = _share(there, f"{lock} SKIP LOCKED", database)
+        if not has_waited and held.issuperset(there):
+            return held
+        # Once more than it takes: that rows have gone is seen before their locks have.
+        has_waited = not held.issuperset(there)
+        time.sleep(BUSY / 200)
+    return _share(list(attachments.all()), "LOCK IN SHARE MODE", database)
 
 
 def _share(names: Sequence[str], lock: str, database: str) -> set[str]:

@@ -116,20 +116,18 @@ def _forget(settlements: Iterable[Settlement], database: str) -> None:
 
 def _write_successes(settlements: Sequence[Settlement], database: str) -> None:
     keys = sorted(settlement.entry.pk for settlement in settlements)
-    (
-        change(
-            keys,
-            ~Q(state=State.SENT),
-            database=database,
-            state=State.SENT,
-            state_reason="",
-            outcome_kind=Kind.SENT,
-            outcome_code="",
-            outcome_text="",
-            claim_id=None,
-            lease_expires_at=None,
-            finished_at=UtcNow(),
-        )
+    change(
+        keys,
+        ~Q(state=State.SENT),
+        database=database,
+        state=State.SENT,
+        state_reason="",
+        outcome_kind=Kind.SENT,
+        outcome_code="",
+        outcome_text="",
+        claim_id=None,
+        lease_expires_at=None,
+        finished_at=UtcNow(),
     )
     for settlement in settlements:
         if settlement.outcome is not None:
