@@ -1,6 +1,7 @@
 """Servers that fail on purpose, and write down what they really accepted; standard library only."""
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -52,6 +53,7 @@ class Peer:
         self.sock, self.stopping = sock, stopping
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = sock.makefile("rb")
+        self._file = sock.fileno()  # it stays the same when TLS is put around the socket
 
     def replace(self, sock: socket.socket) -> None:
         """Go on over another socket, the one that TLS has put around the first."""
@@ -82,6 +84,13 @@ class Peer:
         """Close with a RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise Hangup
+
+    @property
+    def is_left(self) -> bool:
+        """Tell whether the client has hung up, even if nobody has read as far as that."""
+        look = select.poll()
+        look.register(self._file, getattr(select, "POLLRDHUP", 0))
+        return bool(look.poll(0))
 
     def wake(self) -> None:
         """End whatever the connection is waiting for."""
@@ -158,19 +167,20 @@ class FaultServer:
             if self._stopping.is_set():
                 sock.close()
                 return
-            thread = threading.Thread(target=self._handle, args=(sock,), name=self._acceptor.name)
+            peer = Peer(sock, self._stopping)
             with self._lock:
-                self._threads = {each for each in self._threads if each.is_alive()} | {thread}
                 self.connections += 1
                 self.open_connections += 1
-                self.max_open_connections = max(self.max_open_connections, self.open_connections)
+                # The threads of those who have hung up may not have come to notice.
+                left = sum(each.is_left for each in self._peers)
+                self.max_open_connections = max(self.max_open_connections, self.open_connections - left)
+                self._peers.add(peer)
+                arguments = (peer, self.connections)
+                thread = threading.Thread(target=self._handle, args=arguments, name=self._acceptor.name)
+                self._threads = {each for each in self._threads if each.is_alive()} | {thread}
                 thread.start()
 
-    def _handle(self, sock: socket.socket) -> None:
-        peer = Peer(sock, self._stopping)
-        with self._lock:
-            self._peers.add(peer)
-            number = self.connections
+    def _handle(self, peer: Peer, number: int) -> None:
         try:
             self.serve(peer, number)
         except (Hangup, OSError, ValueError):
@@ -178,10 +188,10 @@ class FaultServer:
         except BaseException as error:  # noqa: BLE001 - shown when the server is left
             self.errors.append(error)
         finally:
-            peer.close()
             with self._lock:
                 self._peers.discard(peer)
                 self.open_connections -= 1
+            peer.close()
 
 
 @contextlib.contextmanager
