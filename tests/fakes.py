@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import pytest
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+
+from mail_outbox.drain.senders import Task
 
 Action = Exception | Callable[[EmailMessage], Any]
 
@@ -19,11 +22,27 @@ NOBODY_KNOWS = RuntimeError("the answer was lost")
 
 
 def wait_for(event: threading.Event) -> Action:
-    """Return an action that accepts the message once the event is set, or after half a minute."""
+    """Return an action that accepts the message once the event is set, or after two minutes."""
 
     def accept(_: EmailMessage) -> None:
-        event.wait(30)
+        event.wait(120)
 
+    return accept
+
+
+def hang_until(event: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Action:
+    """Return an action that does the same, and whose sender is past its deadline as soon as it has begun."""
+    hanging: set[str] = set()
+    deadline = Task.deadline
+
+    def past(task: Task) -> float:
+        return 0.0 if task.job.entry.subject in hanging else deadline.__get__(task)
+
+    def accept(message: EmailMessage) -> None:
+        hanging.add(message.subject)
+        event.wait(120)
+
+    monkeypatch.setattr(Task, "deadline", property(past))
     return accept
 
 

@@ -22,7 +22,7 @@ from mail_outbox.drain.shares import Shares
 from mail_outbox.drain.slots import MISSED
 from mail_outbox.models import ConnectionShare, MailerState, OutboxEntry, UtcNow
 from tests.drain.test_database_trouble import Outage
-from tests.fakes import BAD_LOGIN, SLOW_DOWN, Provider, wait_for
+from tests.fakes import BAD_LOGIN, SLOW_DOWN, Provider, hang_until, wait_for
 from tests.faults.smtp_server import SMTPFaultServer
 from tests.journey.processes import eventually, smtp
 from tests.races.parallel import at_once
@@ -231,7 +231,7 @@ class TestConnections:
             engine.run()
 
             assert not ConnectionShare.objects.exists()
-            eventually(lambda: not sink.open_connections, within=5)
+            eventually(lambda: not sink.open_connections)
         assert len(sink.journal) == 20
 
     def test_where_others_have_them_all_nothing_is_claimed_and_nobody_is_woken(self, engine):
@@ -267,8 +267,8 @@ class TestConnections:
 
             def let_go() -> None:
                 try:
-                    eventually(lambda: providers["default"].accepted, within=10)
-                    eventually(lambda: not ConnectionShare.objects.exists(), within=10)
+                    eventually(lambda: providers["default"].accepted)
+                    eventually(lambda: not ConnectionShare.objects.exists())
                 finally:
                     is_over.set()
 
@@ -277,8 +277,8 @@ class TestConnections:
     def test_a_stuck_sender_keeps_its_connection_until_it_ends(self, engine, monkeypatch):
         monkeypatch.setattr("mail_outbox.drain.senders.STUCK_AFTER", 0.1)
         is_over = threading.Event()
-        with limited(max_connections=1, deadline=0.2 * SECOND) as providers:
-            providers["default"].will(wait_for(is_over))
+        with limited(max_connections=1) as providers:
+            providers["default"].will(hang_until(is_over, monkeypatch))
             outbox.enqueue_many(a_message() for _ in range(2))
 
             engine.run()
@@ -287,7 +287,7 @@ class TestConnections:
             assert ConnectionShare.objects.get().count == 1
 
             is_over.set()
-            eventually(lambda: engine.run().sent or len(providers["default"].accepted) == 2, within=10)
+            eventually(lambda: engine.run().sent or len(providers["default"].accepted) == 2)
         assert not ConnectionShare.objects.exists()
 
     def test_a_share_that_ran_out_is_asked_for_again_before_anything_starts(self):
