@@ -25,10 +25,16 @@ from tests.faults.smtp_server import SMTPFaultServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")
+PATIENCE = 120.0
+"""Seconds for which a test waits where it does not matter how long it takes: a busy machine is not a failure."""
 
 
 def eventually(
-    question: Callable[[], T], *, within: float, every: float = 0.05, meanwhile: Callable[[], object] | None = None
+    question: Callable[[], T],
+    *,
+    within: float = PATIENCE,
+    every: float = 0.05,
+    meanwhile: Callable[[], object] | None = None,
 ) -> T:
     """Ask until the answer is true, and return it; once a second do something meanwhile. Fails past the bound."""
     pause = threading.Event()
@@ -108,11 +114,11 @@ class Child:
         """Tell whether the main process is there."""
         return self._process.poll() is None
 
-    def wait(self, within: float) -> int:
+    def wait(self, within: float = PATIENCE) -> int:
         """Wait for the main process to end, and return its exit code."""
         return self._process.wait(timeout=within)
 
-    def result(self, within: float = 60) -> Any:
+    def result(self, within: float = PATIENCE) -> Any:
         """Wait for the end, and return the JSON that was printed."""
         assert self.wait(within) == 0, self.errors
         return json.loads(self.output)
@@ -130,7 +136,7 @@ class Child:
         """End it all at once, as a power cut does."""
         self.signal_all(signal.SIGKILL)
         self._process.wait()
-        eventually(lambda: not self.members, within=10, every=0.01)
+        eventually(lambda: not self.members, every=0.01)
 
     @property
     def members(self) -> list[int]:
@@ -161,10 +167,10 @@ class Processes:
         self._directory = directory
         self._children: list[Child] = []
 
-    def cluster(self, *, within: float = 30) -> Child:
+    def cluster(self) -> Child:
         """Start `manage.py qcluster`, and wait until it takes tasks."""
         child = self.start(["-m", "django", "qcluster"], name="cluster")
-        eventually(lambda: "] running." in child.errors or not child.is_running, within=within)
+        eventually(lambda: "] running." in child.errors or not child.is_running)
         assert child.is_running, child.errors
         return child
 

@@ -19,7 +19,7 @@ from mail_outbox.models import EntryContent, OutboxEntry, Worker
 from mail_outbox.outbox import sweeping
 from tests.fakes import Provider
 from tests.faults.smtp_server import SMTPFaultServer
-from tests.journey.processes import Processes, eventually, smtp
+from tests.journey.processes import PATIENCE, Processes, eventually, smtp
 from tests.support import a_message, age
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -36,7 +36,7 @@ class SlowSink(SMTPFaultServer):
 
     def _wait(self, _: object) -> None:
         self.has_mail.set()
-        assert self.may_answer.wait(60), "nobody let the sink answer"
+        assert self.may_answer.wait(PATIENCE), "nobody let the sink answer"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_worker_that_stood_still_past_its_lease_writes_what_was_accepted(
     else:
         processes.start(["-m", "django", "outbox", "drain", "--forever"], name="drain")
     entry = outbox.enqueue(a_message(), on_ambiguous="hold")
-    assert slow_sink.has_mail.wait(30), "nobody delivered"
+    assert slow_sink.has_mail.wait(PATIENCE), "nobody delivered"
     worker = Worker.objects.get(name=OutboxEntry.objects.get().worker)
 
     os.kill(worker.pid, signal.SIGSTOP)
@@ -67,11 +67,11 @@ def test_a_worker_that_stood_still_past_its_lease_writes_what_was_accepted(
         age(entry, lease_expires_at=-LONG)
         assert sweeping.rescue(database="default") == {State.HELD: 1}
         slow_sink.may_answer.set()
-        eventually(lambda: slow_sink.journal and time.monotonic() > late_at, within=30)
+        eventually(lambda: slow_sink.journal and time.monotonic() > late_at)
     finally:
         os.kill(worker.pid, signal.SIGCONT)
 
-    eventually(lambda: OutboxEntry.objects.filter(state=State.SENT).exists(), within=30)
+    eventually(lambda: OutboxEntry.objects.filter(state=State.SENT).exists())
     assert list(entry.attempt_set.order_by("pk").values_list("kind", flat=True)) == [Kind.AMBIGUOUS, Kind.SENT]
     assert set(entry.recipients.values_list("status", flat=True)) == {"accepted"}
     assert len(slow_sink.journal) == 1
@@ -82,7 +82,7 @@ def test_what_ends_a_run_by_force_leaves_time_to_write_what_is_being_sent(provid
     is_over = threading.Event()
 
     def accept(_: object) -> None:
-        assert is_over.wait(30)
+        assert is_over.wait(PATIENCE)
 
     def interrupt() -> None:
         threading.Timer(0.1, is_over.set).start()
