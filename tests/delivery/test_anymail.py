@@ -150,7 +150,7 @@ class TestDeadline:
         with HTTPFaultServer(action, default=POSTMARK_OK) as server:
             line = esp_line("postmark", server)
             started = time.monotonic()
-            outcome = line.deliver(a_parcel(seconds=0.5))
+            outcome = line.deliver(a_parcel(seconds=1.5))
             took = time.monotonic() - started
 
         assert (outcome.kind, outcome.code) == (Kind.AMBIGUOUS, "deadline")
@@ -184,7 +184,7 @@ class TestConnection:
 
     def test_it_is_given_up_when_the_answer_is_lost(self, esp_line: OpenLine):
         with HTTPFaultServer(["accept-then-hang"], default=POSTMARK_OK) as server:
-            line = esp_line("postmark", server, timeout=0.2)
+            line = esp_line("postmark", server, timeout=2.0)
             assert line.deliver(a_parcel()).kind is Kind.AMBIGUOUS
             assert not line.is_open
             assert line.deliver(a_parcel()).kind is Kind.SENT

@@ -26,8 +26,8 @@ def _forget_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.StrangeConnectionBackend, "closed", [])
 
 
-def wait_until(condition: Any, *, seconds: float = 5.0) -> None:
-    """Wait for a condition, not for long."""
+def wait_until(condition: Any, *, seconds: float = 120.0) -> None:
+    """Wait for a condition."""
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "it never happened"

@@ -69,7 +69,7 @@ class TestTLS:
         with SMTPFaultServer(script, tls=tls, is_tls_from_the_start=way == "use_ssl") as server:
             line = smtp_line(server, username="shop", password="secret", **{way: True})
             started = time.monotonic()
-            outcome = line.deliver(a_parcel(message, seconds=20 if kind is not Kind.TRANSIENT else 3))
+            outcome = line.deliver(a_parcel(message, seconds=20 if kind is not Kind.TRANSIENT else 5))
             took = time.monotonic() - started
             line.close()
 

@@ -37,7 +37,7 @@ def test_before_the_final_dot_a_servers_own_trouble_is_the_mailers(
     smtp_line: OpenLine, script: dict[str, Any], options: dict[str, str]
 ):
     with SMTPFaultServer(script) as server:
-        line = smtp_line(server, timeout=0.3 if "hang" in script.values() else 5, **options)
+        line = smtp_line(server, timeout=1.0 if "hang" in script.values() else 5, **options)
 
         outcome = line.deliver(a_parcel(a_message(body=BIG)))
         line.close()
@@ -50,7 +50,7 @@ def test_before_the_final_dot_a_servers_own_trouble_is_the_mailers(
 def test_a_deadline_that_passes_during_the_conversation_is_the_mailers(smtp_line: OpenLine):
     with SMTPFaultServer({"rcpt": "hang"}) as server:
         line = smtp_line(server, timeout=30)
-        outcome = line.deliver(a_parcel(seconds=0.4))
+        outcome = line.deliver(a_parcel(seconds=1.5))
         line.close()
 
     assert isinstance(outcome, Transient), outcome

@@ -208,7 +208,7 @@ class TestEngine:
 
         def accept_bulk_last(message: EmailMessage) -> None:
             if message.subject == "bulk":
-                if not in_vain.is_set() and not all_begun.wait(10):
+                if not in_vain.is_set() and not all_begun.wait(120):
                     in_vain.set()
             elif next(numbers) == 3 * SENDERS:
                 all_begun.set()

@@ -16,7 +16,7 @@ from tests.support import a_message, mailers
 
 pytestmark = pytest.mark.django_db
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 class Door(ScriptedBackend):

@@ -15,7 +15,7 @@ from tests.support import a_message, scripted
 
 pytestmark = pytest.mark.django_db
 
-PATIENCE = 10.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from tests.faults.smtp_server import SMTPFaultServer
 pytestmark = pytest.mark.filterwarnings("ignore:django-anymail has dropped official support for SendGrid")
 
 ANN, BOB = "ann@example.com", "bob@example.com"
-PATIENCE, DEADLINE = 0.4, 0.6
+PATIENCE, DEADLINE = 0.8, 1.2
 TRICKLE = (SLOW, 0.02)
 HOUR = timedelta(hours=1)
 

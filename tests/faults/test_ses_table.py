@@ -34,7 +34,7 @@ pytest.importorskip("boto3")
 
 SES = "anymail.backends.amazon_ses.EmailBackend"
 ANN, BOB = "ann@example.com", "bob@example.com"
-PATIENCE = 0.4
+PATIENCE = 0.8
 KEYS = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "eu-west-1"}
 ONCE = {"total_max_attempts": 1}
 TAKEN = Answer(200, {"MessageId": "ses-1"})

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.django_db]
 
 PAST = "2020-01-01T00:00:00Z"
 COUNT = 20
+PATIENCE = 120
 SENDERS = 3
 TRICKLE = (SLOW, 0.3)
 LATER = {"first": timedelta(days=1000), "longest": timedelta(days=1000)}
@@ -58,7 +59,7 @@ class Resolver:
         if self._left and threading.current_thread().name.startswith("mail_outbox sender"):
             self._left -= 1
             self.held += 1
-            assert self._released.wait(60), "nobody released the resolver"
+            assert self._released.wait(PATIENCE), "nobody released the resolver"
         return self._resolve(*args, **kwargs)
 
 
@@ -86,7 +87,7 @@ def no_sender_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before = set(senders())
     yield
     for thread in set(senders()) - before:
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "a sender has outlived what it was stuck in"
 
 
@@ -211,7 +212,7 @@ class TestNameResolution:
     def test_stuck_senders_that_take_all_connections_there_may_be_are_past_the_cap(
         self, engine: Engine, resolver: Resolver
     ):
-        with SMTPFaultServer() as server, smtp(server, 0.3, limit=1):
+        with SMTPFaultServer() as server, smtp(server, 2.0, limit=1):
             resolver.hold(1)
             enqueue()
             engine.run()
@@ -223,7 +224,7 @@ class TestNameResolution:
 
 def come_back(engine: Engine) -> None:
     """Wait until the engine has seen all of its senders come back."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while any(engine._dispatcher._pools[alias]._stuck for alias in engine._dispatcher._pools):
         assert time.monotonic() < until, "not all senders came back"
         engine.run(slice_length=timedelta(seconds=0.05))
@@ -333,7 +334,7 @@ class TestAMailerThatNobodyCanLookInto:
             def open_slowly(backend: Any) -> None:
                 opened.append(backend)
                 if len(opened) == 1:
-                    assert is_over.wait(60)
+                    assert is_over.wait(PATIENCE)
 
             patched.setattr("tests.fakes.ScriptedBackend.open", open_slowly)
             try:
@@ -361,14 +362,14 @@ def test_senders_that_stood_still_with_their_worker_have_time_to_finish(
     def look_late() -> Any:
         if not engine._dispatcher.busy or goes_on.is_set():
             return look()
-        goes_on.wait(1.0)  # stand still, well past the deadline and the time that a stuck sender has
+        goes_on.wait(3.0)  # stand still, well past the deadline and the time that a stuck sender has
         goes_on.set()
         monkeypatch.setattr("mail_outbox.drain.senders.STUCK_AFTER", 30)
         threading.Timer(0.3, is_over.set).start()
         return look()
 
     monkeypatch.setattr(engine._dispatcher, "give_up_stuck", look_late)
-    with scripted("default", MAILER_OPTIONS=limits_of(0.3), BACKOFF=LATER) as providers:
+    with scripted("default", MAILER_OPTIONS=limits_of(2.0), BACKOFF=LATER) as providers:
         providers["default"].will(wait_for(is_over))
         outbox.enqueue(a_message())
         result = engine.run()

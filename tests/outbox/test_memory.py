@@ -158,7 +158,7 @@ def test_a_large_attachment_is_let_go_once_it_is_delivered(traced: None, provide
 
     provider.accepted.clear()
     for sender in senders:
-        sender.join(10)
+        sender.join(120)
     assert senders
 
     assert tracemalloc.get_traced_memory()[0] < LARGE / 2

@@ -38,7 +38,7 @@ class Server(threading.Thread):
 
     def everything(self) -> bytes:
         """Wait for the end of the connection, and return what was said."""
-        self.join(10)
+        self.join(120)
         return self.heard
 
 
@@ -57,7 +57,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 def connect(proxy: Proxy) -> socket.socket:
     """Open a connection, as a client of PostgreSQL does."""
-    client = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", proxy.port), timeout=120)
     client.sendall(STARTUP)
     return client
 
