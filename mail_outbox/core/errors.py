@@ -1,5 +1,6 @@
 """What the outbox raises, each saying what is wrong, which thing, and what to do."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -74,3 +75,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=1)
     suggestion = f" Did you mean '{close[0]}'?" if close else ""
     return f"{suggestion} Known: {', '.join(known) or 'none'}."
+
+
+def stack_of(error: BaseException) -> str:
+    """Return where the error was raised, without what it says, which may hold an address."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -41,7 +41,8 @@ class Streak:
     @property
     def limit(self) -> int:
         """Return how many in a row are the mailer's trouble."""
-        return LIMITS[self.pattern.partition(":")[0]]
+        # Another version may have written of a kind that this one does not know, and counts no further.
+        return LIMITS.get(self.pattern.partition(":")[0], len(self.marks) + 1)
 
     @property
     def is_complete(self) -> bool:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +9,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from mail_outbox import transitions
+from mail_outbox.core.errors import stack_of
 from mail_outbox.drain.reading import read_jobs
 from mail_outbox.drain.run import Run
 from mail_outbox.drain.senders import Pool
@@ -110,11 +110,8 @@ class Claims:
         for departure in departures.values():
             if departure is not None:
                 self._slots.note_unused(claim.pool.alias, departure)
-        stack = "".join(traceback.format_tb(error.__traceback__))
-        logger.error(
-            "claim cannot be read",
-            extra={"mailer": claim.pool.alias, "error": type(error).__name__, "stack": stack},
-        )
+        about = {"mailer": claim.pool.alias, "error": type(error).__name__, "stack": stack_of(error)}
+        logger.error("claim cannot be read", extra=about)
         self.give_back_open()
 
     def _mark(self, claim: OpenClaim, room: int, ahead: int, lease: timedelta) -> Mapping[int, Departure | None]:

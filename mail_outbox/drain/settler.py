@@ -1,5 +1,6 @@
 """From results to facts: decide, settle together, tell the mailer's state and those who listen."""
 
+import logging
 import random
 import time
 from collections import defaultdict
@@ -9,6 +10,7 @@ from typing import Any
 
 from mail_outbox import signals, transitions
 from mail_outbox.conf import Conf
+from mail_outbox.core.errors import stack_of
 from mail_outbox.core.outcomes import BEFORE_THE_MAILER, Outcome
 from mail_outbox.core.retry import Decision, History, decide
 from mail_outbox.core.states import State
@@ -19,6 +21,8 @@ from mail_outbox.drain.result import Tally
 from mail_outbox.drain.work import Result, policy_of
 from mail_outbox.models import OutboxEntry
 from mail_outbox.transitions import Settlement
+
+logger = logging.getLogger("mail_outbox.worker")
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 luck = random.SystemRandom().random
@@ -46,17 +50,19 @@ class Settler:
 
     def settle(self, conf: Conf, tally: Tally) -> None:
         """Write all that has finished in one go; on an error of the database everything is kept for the next time."""
-        self._note_outcomes()
         self._follow_streaks()
-        if not self._results:
-            return
+        if self._results:
+            self._write(conf, tally)
+        # Last, because the facts come first, whatever is in the way of this.
+        self._note_outcomes()
+
+    def _write(self, conf: Conf, tally: Tally) -> None:
         settlements = [_settlement(result, conf) for result in self._results]
         effective = transitions.settle(settlements, database=self._database)
         del self._results[: len(settlements)]
         self._unnoted += settlements
         tally.update(_name(settlement) for settlement in settlements)
         announce(effective)
-        self._note_outcomes()
 
     def _follow_streaks(self) -> None:
         """See, before anything is decided, which refusals are the mailer's trouble and not the message's."""
@@ -115,8 +121,13 @@ def _decision(result: Result, conf: Conf) -> Decision:
     if result.outcome is None:
         assert result.decision is not None, "no attempt, so a decision was made instead"  # noqa: S101
         return result.decision
-    policy = policy_of(result.job.entry, conf)
-    return decide(result.outcome, history=_history_by_now(result), policy=policy, luck=luck())
+    entry = result.job.entry
+    try:
+        return decide(result.outcome, history=_history_by_now(result), policy=policy_of(entry, conf), luck=luck())
+    except Exception as error:  # noqa: BLE001 - the settings may be wrong, and the facts of the others must land
+        about = {"entry": entry.pk, "mailer": entry.using, "error": type(error).__name__, "stack": stack_of(error)}
+        logger.error("result cannot be decided on", extra=about)  # noqa: TRY400
+        return Decision(state=State.HELD, reason=f"no decision could be made ({type(error).__name__})")
 
 
 def _history_by_now(result: Result) -> History:

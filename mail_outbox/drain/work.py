@@ -4,7 +4,6 @@ import logging
 import math
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from django.core.mail import EmailMessage
 from mail_outbox import tracing
 from mail_outbox.conf import Conf, message_classes
 from mail_outbox.core.envelope import Envelope, load
-from mail_outbox.core.errors import UndecryptableContent, UnreadableAttachment, UnreadableEnvelope
+from mail_outbox.core.errors import UndecryptableContent, UnreadableAttachment, UnreadableEnvelope, stack_of
 from mail_outbox.core.outcomes import Ambiguous, Kind, MailerTrouble, Outcome, Permanent, Transient
 from mail_outbox.core.retry import GIVE_BACK, HOLD_UNSENT, Decision, History, Policy
 from mail_outbox.core.states import State
@@ -185,10 +184,9 @@ def _held(error: UnreadableEnvelope) -> Decision:
 
 def unreadable(entry: OutboxEntry, error: BaseException) -> UnreadableEnvelope:
     """Log what nobody expected while the entry was read, but not what it says, and return what stands for it."""
-    name, stack = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-    logger.error(
-        "entry cannot be read", extra={"entry": entry.pk, "mailer": entry.using, "error": name, "stack": stack}
-    )
+    name = type(error).__name__
+    about = {"entry": entry.pk, "mailer": entry.using, "error": name, "stack": stack_of(error)}
+    logger.error("entry cannot be read", extra=about)
     return UnreadableEnvelope(f"reading it failed ({name}). The log says where.")
 
 

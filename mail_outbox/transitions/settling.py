@@ -1,14 +1,16 @@
 """From sending to what comes next: decisions and attempts, written in the batches that form by themselves."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.constants import OnConflict
 
+from mail_outbox.core.errors import stack_of
 from mail_outbox.core.outcomes import SUPPRESSED, Kind, Outcome
 from mail_outbox.core.retry import GIVE_BACK, SOME_REFUSED, Decision
 from mail_outbox.core.states import FINISHED, OVER, State
@@ -18,6 +20,8 @@ from mail_outbox.transitions.forgetting import forget_sensitive
 from mail_outbox.transitions.inserting import insert_rows
 from mail_outbox.transitions.locking import DATABASE_AWAY, change, locked
 from mail_outbox.transitions.suppressing import feed
+
+logger = logging.getLogger("mail_outbox.worker")
 
 MAY_HAVE_ARRIVED = frozenset({Kind.PARTIAL, Kind.AMBIGUOUS})
 """Outcomes after which somebody may have the message, so that only the mailer that knows it may go on with it."""
@@ -55,16 +59,22 @@ def settle(settlements: Sequence[Settlement], *, database: str) -> list[Settleme
         return _settle_together(settlements, database)
     except DATABASE_AWAY:
         raise
-    except DatabaseError:
-        effective = []
-    for settlement in settlements:
+    except Exception:  # noqa: BLE001 - whose it is shows when each is written by itself
+        return [written for each in settlements for written in _settle_alone(each, database)]
+
+
+def _settle_alone(settlement: Settlement, database: str) -> list[Settlement]:
+    """Write one that may be what kept the others from being written: with its facts, without them, or not at all."""
+    for write in (_settle_with_facts, _settle_without_facts, _set_aside):
         try:
-            effective += _settle_together([settlement], database)
+            return write(settlement, database)
         except DATABASE_AWAY:
             raise
-        except DatabaseError:
-            _settle_without_facts(settlement, database)
-    return effective
+        except Exception as error:  # noqa: BLE001 - a driver can raise anything at a value that it does not take
+            if write is not _settle_with_facts:
+                about = {"entry": settlement.entry.pk, "error": type(error).__name__, "stack": stack_of(error)}
+                logger.error("result cannot be written", extra=about)  # noqa: TRY400
+    return []
 
 
 def give_back(claim_id: UUID, *, database: str) -> int:
@@ -100,7 +110,11 @@ def _suppressing(settlements: Iterable[Settlement]) -> dict[str, str]:
     }
 
 
-def _settle_without_facts(settlement: Settlement, database: str) -> None:
+def _settle_with_facts(settlement: Settlement, database: str) -> list[Settlement]:
+    return _settle_together([settlement], database)
+
+
+def _settle_without_facts(settlement: Settlement, database: str) -> list[Settlement]:
     """Write no attempt: the entry is gone, or what is to be said of the attempt cannot be stored."""
     with transaction.atomic(using=database):
         if settlement.is_plain_success:
@@ -108,6 +122,17 @@ def _settle_without_facts(settlement: Settlement, database: str) -> None:
         else:
             _write_decision(settlement, database)
         _forget([settlement], database)
+    return []
+
+
+def _set_aside(settlement: Settlement, database: str) -> list[Settlement]:
+    """Hold the entry: the rescue would take it for one whose attempt nobody knows the end of."""
+    what = "what was decided" if settlement.outcome is None else str(settlement.outcome.kind)
+    held = replace(
+        settlement, decision=Decision(state=State.HELD, reason=f"{what}, but that cannot be written"), outcome=None
+    )
+    written = _write_decision(held, database)
+    return [] if written is None else [written]
 
 
 def _forget(settlements: Iterable[Settlement], database: str) -> None:
