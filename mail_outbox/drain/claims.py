@@ -20,6 +20,9 @@ from mail_outbox.transitions import DATABASE_AWAY
 
 logger = logging.getLogger("mail_outbox.worker")
 
+MOST_TROUBLES = 3
+"""How often the database may fail to give a claim before something else is the matter than that it is away: a timeout for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenClaim:
@@ -39,12 +42,14 @@ class Claims:
         self._slots = slots
         self._turns = Turns()
         self._open_claim: OpenClaim | None = None
+        self._troubles = 0
 
     def make(self, pool: Pool, room: int, ahead: int, run: Run, *, lease: timedelta) -> int:
         """Claim for so many free senders, and so many more ahead, hand it out, and return how much there was."""
         # Read before the claim, so that the lease never seems longer than the database thinks it is.
         lease_until = time.monotonic() + lease.total_seconds()
         claim = self._open_claim = OpenClaim(pool, uuid4(), lease_until)
+        self._troubles = 0
         departures = self._mark(claim, room, ahead, lease)
         if not departures:
             self._open_claim = None
@@ -54,8 +59,8 @@ class Claims:
         """Read what was claimed last and give it to the senders, and return how much there was.
 
         The claim stays open until that is done: where the database goes away in between, the next round takes it up,
-        and nobody has to wonder whether it went out. Where anything else is in the way, it goes back, its mailer rests, and
-        the others go on.
+        and nobody has to wonder whether it went out. Where anything else is in the way, or the database takes it back but
+        does not give it, its mailer rests, and the others go on.
         """
         self.give_back_overdue()
         claim = self._open_claim
@@ -63,9 +68,10 @@ class Claims:
             return 0
         try:
             jobs = self._read(claim, run, departures)
-        except DATABASE_AWAY:
-            raise
-        except Exception as error:  # noqa: BLE001 - a driver, or what a project wraps around it, can raise anything
+        except Exception as error:
+            self._troubles += 1
+            if isinstance(error, DATABASE_AWAY) and self._troubles < MOST_TROUBLES:
+                raise
             self._give_up(claim, error, departures or {})
             return 0
         self._open_claim = None
@@ -106,13 +112,13 @@ class Claims:
 
     def _give_up(self, claim: OpenClaim, error: Exception, departures: Mapping[int, Departure | None]) -> None:
         """Put back a claim that cannot be read, and log why, but not what the error says."""
+        self.give_back_open()
         claim.pool.rest()
         for departure in departures.values():
             if departure is not None:
                 self._slots.note_unused(claim.pool.alias, departure)
         about = {"mailer": claim.pool.alias, "error": type(error).__name__, "stack": stack_of(error)}
         logger.error("claim cannot be read", extra=about)
-        self.give_back_open()
 
     def _mark(self, claim: OpenClaim, room: int, ahead: int, lease: timedelta) -> Mapping[int, Departure | None]:
         """Claim up to so many entries, and return when each may leave, by primary key."""

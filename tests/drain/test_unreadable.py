@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.core.mail import EmailMessage
-from django.db import ProgrammingError, connection
+from django.db import OperationalError, ProgrammingError, connection
 
 from mail_outbox import outbox
 from mail_outbox.core.states import State
@@ -145,7 +145,11 @@ class Strange:
         return execute(sql, params, *rest)
 
 
-STRANGE = pytest.mark.parametrize("error", [RuntimeError("jane"), ProgrammingError("jane"), MemoryError()], ids=repr)
+STRANGE = pytest.mark.parametrize(
+    "error",
+    [RuntimeError("jane"), ProgrammingError("jane"), OperationalError("jane, statement timeout"), MemoryError()],
+    ids=repr,
+)
 
 
 class TestAClaim:
