@@ -104,8 +104,10 @@ class Engine:
             self._settler.settle(settings.get_conf(), Tally())
 
     def stop(self) -> None:
-        """Let the senders close their connections and end, and take the worker out of its table."""
+        """Let the senders close their connections and end, give back what none of them has, and take the worker out of its table."""
         self._dispatcher.stop()
+        with suppress(*DATABASE_AWAY):  # the lease runs out then
+            self._dispatcher.claims.give_back_open()
         self.heartbeat.end()
 
     def _go_on(self, run: Run) -> bool:

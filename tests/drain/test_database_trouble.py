@@ -103,6 +103,18 @@ def test_an_outage_that_begins_inside_a_claim_ends_a_slice_and_the_next_one_take
     assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("sent", 1)}
 
 
+def test_an_engine_that_stops_after_an_outage_inside_a_claim_gives_it_back(provider, monkeypatch):
+    monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
+    engine = Engine("default")
+    outbox.enqueue(a_message("x"), on_ambiguous="hold")
+    with connection.execute_wrapper(OutageAfterClaim()), pytest.raises(OperationalError):
+        engine.run(slice_length=timedelta(seconds=0.05))
+
+    engine.stop()
+
+    assert set(OutboxEntry.objects.values_list("state", "attempts")) == {("queued", 0)}
+
+
 def test_what_was_claimed_before_an_outage_longer_than_the_lease_is_not_taken_for_tried(provider, monkeypatch):
     monkeypatch.setattr("mail_outbox.drain.engine.TROUBLE_WAIT", (0.0001, 0.001))
     engine = Engine("default")
