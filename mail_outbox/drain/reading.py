@@ -62,6 +62,7 @@ def _read_alone(claim_id: UUID, key: int, make: Callable[..., Job], departures: 
         claimed = OutboxEntry.objects.using(database).claimed(claim_id).filter(pk=key)
         # Nothing but that: what is damaged may be a column of the row itself.
         bare = claimed.only(*NEEDED).annotate(now=UtcNow())
+        read_at = time.monotonic()
         return [
             make(
                 entry=entry,
@@ -70,7 +71,7 @@ def _read_alone(claim_id: UUID, key: int, make: Callable[..., Job], departures: 
                 history=History(attempts=entry.attempts, age=timedelta(0)),
                 only=None,
                 now=entry.now,
-                read_at=time.monotonic(),
+                read_at=read_at,
                 departure=departures(key),
             )
             for entry in bare
@@ -80,10 +81,11 @@ def _read_alone(claim_id: UUID, key: int, make: Callable[..., Job], departures: 
 def _read(
     claim_id: UUID, keys: Collection[int] | None, make: Callable[..., Job], departures: Departures, database: str
 ) -> list[Job]:
+    read_at = time.monotonic()
     entries = _read_entries(claim_id, keys, database)
     if not entries:
         return []
-    now, read_at = vars(entries[0])["now"], time.monotonic()
+    now = vars(entries[0])["now"]
     histories = read_histories(entries, now=now, database=database)
     recipients_left = read_recipients_left(entries, database=database)
     envelopes, metadata = _read_contents(entries, database)

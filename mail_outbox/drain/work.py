@@ -39,7 +39,8 @@ class Job:
     """One claimed entry with all that its attempt needs, so that the sender touches no database.
 
     `only` are the recipients that are left (None: all), `suppressed` those of them who must not be written to.
-    `now` is the database's clock at the moment `read_at` of the monotonic one; `lease_until` is monotonic too.
+    `now` is the database's clock at the moment `read_at` of the monotonic one, or a little later, so that no expiry is
+    passed; `lease_until` is monotonic too.
     Where the mailer has a rate, the sender waits for the `departure`.
     """
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from mail_outbox import outbox, signals, transitions
 from mail_outbox.core.outcomes import Sent
@@ -420,6 +421,28 @@ class TestStuckSenders:
         perform(job, watch := Watch())
 
         assert 0 < watch.seconds_left <= 3
+
+    def test_an_expiry_is_kept_however_long_the_claim_takes_to_come(self):
+        class Watch:
+            def deliver(self, parcel):
+                self.deadline = parcel.deadline
+                return Sent()
+
+        def come_late(execute, sql, params, many, context):
+            result = execute(sql, params, many, context)
+            threading.Event().wait(0.5 if "claim_id" in sql else 0)
+            return result
+
+        outbox.enqueue(a_message(), expires_at=timedelta(seconds=3))
+        claim_id, claimed_at = uuid4(), time.monotonic()
+        transitions.claim("default", 1, claim_id=claim_id, worker="w", lease=timedelta(minutes=4), database="default")
+        asked_at = time.monotonic()
+        with connection.execute_wrapper(come_late):
+            (job,) = read_jobs(claim_id, deadline=timedelta(minutes=1), lease_until=asked_at + 240, database="default")
+
+        perform(job, watch := Watch())
+
+        assert claimed_at < watch.deadline <= asked_at + 3
 
     def test_the_lease_is_never_shorter_than_a_send_may_take(self, engine):
         with scripted("default", LEASE=timedelta(seconds=1)) as providers:
