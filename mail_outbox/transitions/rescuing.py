@@ -24,8 +24,14 @@ def rescue(*, policy_of: Callable[[OutboxEntry], Policy], luck: Callable[[], flo
         keys = [key for (key,) in lock_free_rows(stuck, RESCUE_BATCH, "pk")]
         if not keys:
             return []
+        # Without what may be damaged, and nobody here needs: one row that cannot be read would keep all of them.
         entries = list(
-            OutboxEntry.objects.using(database).stuck().filter(pk__in=keys).order_by("pk").annotate(now=UtcNow())
+            OutboxEntry.objects.using(database)
+            .stuck()
+            .filter(pk__in=keys)
+            .defer("tags")
+            .order_by("pk")
+            .annotate(now=UtcNow())
         )
         histories = read_histories(entries, now=max(entry.now for entry in entries), database=database)
         settlements = [

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.mail import EmailMessage
 from django.db import OperationalError, ProgrammingError, connection
+from django.db.models import F
 
-from mail_outbox import outbox
+from mail_outbox import outbox, transitions
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine
 from mail_outbox.models import Attempt, EntryContent, MailerState, OutboxEntry, UtcNow
@@ -73,6 +75,19 @@ class TestAnEntry:
 
         assert fate(poison) == (State.HELD, "unreadable: reading it failed (ValueError). The log says where.", 1)
         assert fate(fine)[0] == State.SENT
+
+    def test_a_row_that_python_does_not_take_is_rescued_like_the_others(self, provider):
+        fine, poison = outbox.enqueue_many(a_message() for _ in range(2))
+        transitions.claim("default", 2, claim_id=uuid4(), worker="w", lease=timedelta(0), database="default")
+        write(poison, "outboxentry", "tags", f"[{HUGE}]")
+
+        result = outbox.drain()
+
+        assert result.rescued == 2
+        assert {fate(fine)[0], fate(poison)[0]} == {State.SCHEDULED}
+        OutboxEntry.objects.update(due_at=F("first_due_at"))
+        outbox.drain()
+        assert (fate(fine)[0], fate(poison)[0]) == (State.SENT, State.HELD)
 
     def test_what_a_key_has_sealed_that_is_no_content_ends_its_entry_alone(self, provider, settings):
         settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}
