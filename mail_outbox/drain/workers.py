@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 
 from mail_outbox.models import UtcNow, Wake, Worker
+from mail_outbox.transitions import DATABASE_AWAY
 
 BEAT_EVERY = 10.0
 FORGET_AFTER = timedelta(days=1)
@@ -65,7 +66,17 @@ class Heartbeat:
             yield has_place
         finally:
             if has_place:
+                self._leave_place()
+
+    def _leave_place(self) -> None:
+        """Give the place back, at the second try where the first fails; otherwise it runs out by itself."""
+        for _ in range(2):
+            try:
                 Worker.objects.using(self._database).filter(name=self.name).update(draining_until=None)
+            except DATABASE_AWAY:
+                connections[self._database].close_if_unusable_or_obsolete()
+            else:
+                return
 
     def _take_place(self, places: int, length: timedelta) -> bool:
         workers = Worker.objects.using(self._database)

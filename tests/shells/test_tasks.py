@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.apps import apps
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import ProtectedError, signals
 from django.test.utils import CaptureQueriesContext
 from django_q.brokers.orm import ORM
@@ -19,8 +19,8 @@ from django_q.signing import SignedPackage
 from mail_outbox import outbox, tasks
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine, wakes
-from mail_outbox.models import CountMark, OutboxEntry, UtcNow, Wake
-from tests.fakes import hang_until
+from mail_outbox.models import CountMark, OutboxEntry, UtcNow, Wake, Worker
+from tests.fakes import hang_until, wait_for
 from tests.support import a_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -184,6 +184,40 @@ class TestDrain:
             assert OutboxEntry.objects.get().state == State.QUEUED
 
         assert tasks.drain()["sent"] == 1
+
+    def test_a_database_that_is_away_for_a_moment_costs_neither_the_place_nor_the_wake(self, provider, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1, "SLICE": timedelta(0)}
+        outbox.enqueue(a_message())
+        OrmQ.objects.all().delete()
+        failed = []
+
+        def fail_once(execute, sql, params, many, context):
+            if "draining_until" in sql and sql.startswith("UPDATE") and None in params and not failed:
+                failed.append(sql)
+                raise OperationalError("server closed the connection unexpectedly")
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(fail_once):
+            tasks.drain()
+
+        assert len(failed) == 1
+        assert OrmQ.objects.count() == 1
+        assert set(Worker.objects.values_list("draining_until", flat=True)) == {None}
+
+    def test_a_database_that_stays_away_costs_the_place_until_it_runs_out_but_no_wake(self, provider, settings):
+        settings.MAIL_OUTBOX = {**settings.MAIL_OUTBOX, "MAX_DRAINS": 1, "SLICE": timedelta(0)}
+        outbox.enqueue(a_message())
+        OrmQ.objects.all().delete()
+
+        def fail(execute, sql, params, many, context):
+            if "draining_until" in sql and sql.startswith("UPDATE") and None in params:
+                raise OperationalError("server closed the connection unexpectedly")
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(fail):
+            tasks.drain()
+
+        assert OrmQ.objects.count() == 1
 
     def test_what_was_stuck_and_is_sent_after_all_is_written_without_a_place(self, provider, settings, monkeypatch):
         monkeypatch.setattr("mail_outbox.drain.senders.STUCK_AFTER", 0.1)
