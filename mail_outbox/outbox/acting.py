@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from django.db import transaction
+
 from mail_outbox import conf as settings
 from mail_outbox import transitions
-from mail_outbox.core.errors import InvalidOption, WrongState
+from mail_outbox.core.errors import InvalidOption, UnreadableEnvelope, WrongState
 from mail_outbox.core.retry import OnAmbiguous
 from mail_outbox.core.states import FINISHED, MOVABLE, RETRYABLE
 from mail_outbox.models import OutboxEntry, UtcNow
 from mail_outbox.outbox.announcing import after_commit
-from mail_outbox.outbox.enqueueing import make_draft, write
+from mail_outbox.outbox.enqueueing import check_transaction, make_draft, write
 from mail_outbox.outbox.options import check_mailer, check_moment, check_options
 from mail_outbox.outbox.twins import has_twin
 
@@ -98,7 +100,13 @@ def resend(
     draft = make_draft(message, options)
     draft.entry.resent_from = entry
     draft.entry.related, draft.entry.template = entry.related, entry.template
-    return write(draft, options)
+    check_transaction(database)
+    with transaction.atomic(using=database):
+        if not transitions.share_entry(entry.pk, database=database):
+            raise UnreadableEnvelope(
+                f"Entry {entry.pk} has been pruned meanwhile: there is nothing left to send again."
+            )
+        return write(draft, options)
 
 
 @has_twin

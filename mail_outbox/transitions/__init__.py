@@ -15,7 +15,7 @@ from mail_outbox.transitions.erasing import (
     mentions_of,
 )
 from mail_outbox.transitions.gathering import Gathered
-from mail_outbox.transitions.locking import BATCH, DATABASE_AWAY, is_unmigrated
+from mail_outbox.transitions.locking import BATCH, DATABASE_AWAY, is_unmigrated, share_entry
 from mail_outbox.transitions.mailers import (
     clear_pause,
     note_outcomes,
@@ -140,6 +140,7 @@ __all__ = [
     "rotate_attachment",
     "rotate_contents",
     "settle",
+    "share_entry",
     "suppress",
     "suppressed_among",
     "suspicious",

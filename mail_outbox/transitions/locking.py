@@ -68,8 +68,10 @@ def locked(keys: Sequence[int], condition: Q = ANY, *, database: str) -> Iterato
         yield list(keys)
 
 
-def lock_free_rows(entries: EntryQuerySet, limit: int, *columns: str) -> list[Any]:
+def lock_free_rows(entries: EntryQuerySet, limit: int, *columns: str, to_delete: bool = False) -> list[Any]:
     """Lock up to `limit` of the entries that nobody else holds, and return their columns.
+
+    Nobody can begin to refer to those that are `to_delete`.
 
     Evaluated here and now: as a subquery of an UPDATE the database may run it twice and take more than the limit.
     SQLite has no row locks; there the transaction itself (IMMEDIATE) keeps others out, and every UPDATE that follows
@@ -79,9 +81,20 @@ def lock_free_rows(entries: EntryQuerySet, limit: int, *columns: str) -> list[An
     locked = entries.select_for_update(
         skip_locked=features.has_select_for_update_skip_locked,
         # Does not fight the foreign keys of the attempts that other workers insert.
-        no_key=features.has_select_for_no_key_update,
+        no_key=features.has_select_for_no_key_update and not to_delete,
     )
     return list(locked.values_list(*columns)[:limit])
+
+
+def share_entry(key: int, *, database: str) -> bool:
+    """Keep prune off the entry until the transaction ends, and tell whether it is there."""
+    connection, meta = connections[database], OutboxEntry._meta
+    if connection.vendor == "sqlite":
+        return OutboxEntry.objects.using(database).filter(pk=key).exists()  # the writer is alone
+    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else "LOCK IN SHARE MODE"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {meta.db_table} WHERE {meta.pk.column} = %s {lock}", [key])  # noqa: S608
+        return cursor.fetchone() is not None
 
 
 def share_attachments(names: Sequence[str], *, are_there: bool, database: str) -> set[str]:

@@ -59,7 +59,8 @@ def prune_entries(state: State, age: timedelta, *, limit: int = BATCH, database:
         return NOTHING
     with transaction.atomic(using=database):
         mark = take_mark(database)
-        keys = [key for (key,) in lock_free_rows(old.order_by("finished_at", "pk"), limit, "pk")]
+        found = lock_free_rows(old.order_by("finished_at", "pk"), limit, "pk", to_delete=True)
+        keys = [key for (key,) in found]
         keys = _without_copies_held(keys, database)
         names = names_used_by(keys, database=database)
         count_before_pruning(keys, mark, database=database)

@@ -3,14 +3,16 @@
 import random
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from mail_outbox import outbox, transitions
 from mail_outbox.core.envelope.streams import CHUNK
+from mail_outbox.core.errors import UnreadableEnvelope
 from mail_outbox.core.states import State
 from mail_outbox.models import Attachment, AttachmentChunk, OutboxEntry, UtcNow
 from mail_outbox.outbox.pruning import keep_house
@@ -142,3 +144,38 @@ def test_a_rollback_leaves_no_attachment_behind():
 
     assert not Attachment.objects.exists()
     assert not AttachmentChunk.objects.exists()
+
+
+@pytest.mark.parametrize("around", [nullcontext, transaction.atomic], ids=["autocommit", "atomic"])
+def test_what_is_pruned_while_it_is_sent_again_is_said_to_be_gone(around: Callable[[], AbstractContextManager[object]]):
+    if connection.vendor == "sqlite":
+        pytest.skip("the writer is alone")
+    finish(entry := outbox.enqueue(a_message()))
+
+    with (
+        before("FROM mail_outbox_outboxentry WHERE id", outbox.prune) as pruned,
+        around(),
+        pytest.raises(UnreadableEnvelope, match="pruned meanwhile"),
+    ):
+        outbox.resend(entry)
+
+    assert [result.entries for result in pruned] == [1]
+    assert not OutboxEntry.objects.exists()
+
+
+def test_who_sends_again_what_is_being_pruned_waits_and_does_not_stop_the_prune():
+    if connection.vendor != "postgresql":
+        pytest.skip("InnoDB knows one kind of lock for writing")
+    finish(entry := outbox.enqueue(a_message()))
+
+    def try_to_send_again() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(OperationalError) as caught, transaction.atomic():
+            outbox.resend(entry)
+        return str(caught.value)
+
+    with before("DELETE FROM .mail_outbox_outboxentry", try_to_send_again) as told:
+        assert outbox.prune().entries == 1
+
+    assert "lock timeout" in told[0]
