@@ -189,9 +189,9 @@ def test_escaped_words_come_through(words):
 @pytest.mark.parametrize("pattern", HOSTILE)
 def test_the_time_it_takes_grows_only_with_the_length(pattern):
     html = pattern * (200_000 // len(pattern))
-    began = time.perf_counter()
+    began = time.process_time()
 
     html_to_text(html)
 
     # A tenth of this is usual; what is not linear takes minutes.
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10

@@ -55,7 +55,7 @@ class TestClaimInSlots:
     def test_the_next_claim_goes_on_where_the_last_one_ended(self):
         outbox.enqueue_many(a_message() for _ in range(10))
 
-        first, second = claim("20/s", 3), claim("20/s", 3)
+        first, second = claim("4/s", 3), claim("4/s", 3)
 
         last = list(first.slots.values())[-1]
         assert next(iter(second.slots.values())).opens_at == last.next_at == first.next_at
