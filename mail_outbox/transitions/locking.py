@@ -147,6 +147,10 @@ DELETE = re.compile(r"(DELETE FROM \S+ WHERE \S+) IN \(%s(?:, %s)+\)")
 UPDATE = re.compile(r"(UPDATE (\S+)) (SET .* \2\.`id` IN \(.*)")
 
 
+FEW = 10
+"""Rows that are deleted one by one without a look at what the database would do with all of them."""
+
+
 @contextmanager
 def exactly(database: str) -> Iterator[None]:
     """Let Django write on rows that it finds by their keys, and delete them with all that refers to them, and wait for no others.
@@ -158,12 +162,23 @@ def exactly(database: str) -> Iterator[None]:
         return
 
     def one_by_one(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
-        if not many and (found := DELETE.fullmatch(sql)):
-            return context["cursor"].executemany(f"{found[1]} = %s", [(each,) for each in parameters])
+        cursor = context["cursor"]
+        if (
+            not many
+            and (found := DELETE.fullmatch(sql))
+            and (len(parameters) <= FEW or _reads_all(cursor, sql, parameters))
+        ):
+            return cursor.executemany(f"{found[1]} = %s", [(each,) for each in parameters])
         return execute(UPDATE.sub(r"\1 FORCE INDEX (PRIMARY) \3", sql), parameters, many, context)
 
     with connections[database].execute_wrapper(one_by_one):
         yield
+
+
+def _reads_all(cursor: Any, sql: str, parameters: Any) -> bool:
+    cursor.execute(f"EXPLAIN {sql}", parameters)
+    plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+    return plan["type"] not in ("range", "eq_ref", "ref", "const")
 
 
 def delete_exactly(rows: QuerySet[Any]) -> None:
