@@ -20,7 +20,7 @@ from mail_outbox import outbox, tasks
 from mail_outbox.core.states import State
 from mail_outbox.drain import Engine, wakes
 from mail_outbox.models import CountMark, OutboxEntry, UtcNow, Wake, Worker
-from tests.fakes import hang_until, wait_for
+from tests.fakes import hang_until
 from tests.support import a_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
