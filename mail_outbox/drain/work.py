@@ -145,7 +145,7 @@ def _perform(job: Job, line: Line, recalled: threading.Event | None) -> Result:
     if _needs_key(job) and (job.suppressed or begins_at >= _recognised_until(job)):
         return result(decision=HOLD_UNSENT)
     try:
-        prepared = _prepare(job)
+        prepared = _prepare(job, _deadline(job, begins_at), gate)
     except BaseException as error:  # noqa: BLE001
         # A message class of the project's may raise anything, SystemExit included: nothing went out, and the thread lives on.
         prepared = _held(unreadable(job.entry, error))
@@ -154,8 +154,7 @@ def _perform(job: Job, line: Line, recalled: threading.Event | None) -> Result:
     if isinstance(prepared, Outcome):
         return result(outcome=prepared)
     try:
-        parcel = _parcel(job, prepared, _deadline(job, begins_at), gate)
-        outcome = NOBODY_LEFT if job.suppressed and not parcel.only else line.deliver(parcel)
+        outcome = NOBODY_LEFT if job.suppressed and not prepared.only else line.deliver(prepared)
         return result(outcome=note_left_out(outcome, job.suppressed))
     except NotNow:
         return result(decision=GIVE_BACK)
@@ -164,7 +163,7 @@ def _perform(job: Job, line: Line, recalled: threading.Event | None) -> Result:
         return result(outcome=Ambiguous(code=type(error).__name__))
 
 
-def _prepare(job: Job) -> EmailMessage | Outcome | Decision:
+def _prepare(job: Job, deadline: float, gate: Callable[[], None]) -> Parcel | Outcome | Decision:
     """Return the message as it is to be delivered, or what becomes of it instead."""
     try:
         message = _load(job)
@@ -175,7 +174,8 @@ def _prepare(job: Job) -> EmailMessage | Outcome | Decision:
     except (ImportError, ImproperlyConfigured) as error:
         # A class of MESSAGE_CLASSES is not there: the settings are wrong, and no message is to blame.
         return MailerTrouble(code="configuration", text=f"MESSAGE_CLASSES: {error}")
-    return intercept(message, job.entry)
+    intercepted = intercept(message, job.entry)
+    return intercepted if isinstance(intercepted, Outcome) else _parcel(job, intercepted, deadline, gate)
 
 
 def _held(error: UnreadableEnvelope) -> Decision:

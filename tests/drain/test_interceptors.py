@@ -208,6 +208,22 @@ class TestMistakes:
 
         assert settled(outbox.enqueue(a_message())).outcome_text.endswith(": SystemExit")
 
+    def test_a_message_whose_recipients_nobody_can_tell_has_not_gone_out(self, intercept, provider):
+        class Shy(EmailMessage):
+            def __getattribute__(self, name: str) -> Any:
+                if name == "cc":
+                    raise RuntimeError("no")
+                return super().__getattribute__(name)
+
+        intercept(lambda message, entry: Shy("x", "Text", to=message.to))
+        entry = outbox.enqueue(a_message(cc=["bob@example.com"]), on_ambiguous="hold")
+        outbox.suppress("bob@example.com")
+
+        assert settled(entry).state == State.HELD
+        assert entry.state_reason.startswith("unreadable: ")
+        assert provider.accepted == []
+        assert not Attempt.objects.exists()
+
     def test_only_a_message_or_nothing_may_be_returned(self, intercept, provider):
         intercept(lambda message, entry: True)
         entry = settled(outbox.enqueue(a_message()))
