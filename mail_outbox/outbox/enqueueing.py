@@ -188,15 +188,11 @@ def check_transaction(database: str) -> None:
     problem = "enqueue was called outside transaction.atomic(); the mail will go even if what it is about does not."
     if wish == "error":
         raise NotInTransaction(problem + " Wrap both in one atomic() block.")
-    warnings.warn(problem, RuntimeWarning, stacklevel=_level_of_caller())
-
-
-def _level_of_caller() -> int:
-    """Return how many frames above whoever asks the caller of the outbox stands."""
-    frame, level = inspect.currentframe(), 0
+    frame, level = inspect.currentframe(), 1
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("mail_outbox."):
         frame, level = frame.f_back, level + 1
-    return level
+    # The line to look at is the caller's, by whichever verb it came.
+    warnings.warn(problem, RuntimeWarning, stacklevel=level)
 
 
 def _write_once(draft: Draft, options: Options, key: str) -> OutboxEntry:
