@@ -7,15 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from mail_outbox.drain import fitness, single, warmth, work
+from mail_outbox.drain import fitness, reading, settler, single, warmth, work
 from mail_outbox.models import UtcNow
-from mail_outbox.outbox import suppressing
+from mail_outbox.outbox import delivering, suppressing
 from mail_outbox.transitions import enqueueing, tables
 
 # Never a whole second, which SQLite would write without a fraction, and then compare as text.
 START = datetime(2030, 1, 1, 12, 0, 0, 456, tzinfo=UTC)
 LITERALS = {"sqlite": "'{}'", "postgresql": "'{}+00'::timestamptz", "mysql": "CAST('{}' AS DATETIME(6))"}
-LOOKERS = (fitness, single, suppressing, warmth, work)
+LOOKERS = (delivering, fitness, reading, settler, single, suppressing, warmth, work)
 """The modules that a simulated worker or caller runs through and that look at the monotonic clock."""
 
 
