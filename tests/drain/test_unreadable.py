@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -188,7 +189,8 @@ class TestAClaim:
     def test_it_is_delivered_when_that_is_over(self, providers, engine, monkeypatch, error):
         monkeypatch.setattr("mail_outbox.drain.senders.REST", 0.0)
         outbox.enqueue_many((a_message() for _ in range(20)), using="bulk", on_ambiguous="hold")
-        with connection.execute_wrapper(Strange("bulk", error)):
+        # A slice may end in the middle of the trouble, and says so.
+        with connection.execute_wrapper(Strange("bulk", error)), suppress(OperationalError):
             engine.run(slice_length=timedelta(seconds=0.2))
 
         result = engine.run()
