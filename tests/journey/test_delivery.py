@@ -15,7 +15,6 @@ from mail_outbox.core.outcomes import Kind
 from mail_outbox.core.states import State
 from mail_outbox.models import Attempt, OutboxEntry
 from tests.faults.smtp_server import SMTPFaultServer
-from tests.journey.pace import measured_pace
 from tests.journey.processes import Processes, commit, eventually, unfinished
 from tests.support import a_message
 
@@ -43,11 +42,10 @@ def test_a_committed_mail_is_delivered_by_a_cluster_and_the_entry_says_so(proces
 def test_an_idle_cluster_delivers_within_a_second_of_the_commit(processes: Processes, sink: SMTPFaultServer):
     processes.cluster()
 
-    with measured_pace() as pace:
-        delays = [commit_and_measure(sink, f"order-{number}") for number in range(20)]
+    delays = [commit_and_measure(sink, f"order-{number}") for number in range(20)]
 
     # Until the mailer has accepted it all, which is later than the first byte.
-    assert median(delays) < 1 * pace.slowness, (delays, pace.slowness)
+    assert median(delays) < 1, delays
 
 
 def test_the_redis_broker_delivers_too(processes: Processes, sink: SMTPFaultServer, redis_url: str):

@@ -1,5 +1,6 @@
 """A route of two real mailers, through a real cluster."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -38,13 +39,14 @@ def test_a_first_mailer_that_refuses_connections_leaves_all_mail_to_the_second(
     }
     processes.q_cluster = {"workers": WORKERS}
     processes.cluster()
+    began = time.monotonic()
 
     processes.writer("writer", COUNT).result()
-    eventually(lambda: not unfinished())
+    eventually(lambda: not unfinished(), within=30)
 
     entries = OutboxEntry.objects.all()
     # The breaker of the first rests for half a minute: nobody has waited for it.
-    assert max(entry.finished_at - entry.created_at for entry in entries) < timedelta(seconds=20)
+    assert time.monotonic() - began < 20
     assert Counter(accepted.message_id for accepted in sink.journal) == {entry.message_id: 1 for entry in entries}
     assert set(entries.values_list("state", "using", "route", "attempts")) == {(State.SENT, "second", "main", 1)}
     kinds = Counter(Attempt.objects.values_list("using", "kind"))

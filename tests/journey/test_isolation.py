@@ -11,7 +11,6 @@ import pytest
 from mail_outbox.core.states import State
 from mail_outbox.models import OutboxEntry
 from tests.faults.smtp_server import SMTPFaultServer
-from tests.journey.pace import measured_pace
 from tests.journey.processes import Processes, commit, eventually, smtp
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -39,17 +38,13 @@ def test_a_mailer_that_hangs_does_not_slow_the_mail_of_another(
     processes.q_cluster = {"workers": WORKERS}
     processes.cluster()
 
-    with measured_pace() as pace_alone:
-        alone = delays_of(sink, name="alone")
+    alone = delays_of(sink, name="alone")
     for number in range(200):
         commit(f"slow-{number}", using="bulk")
-    eventually(all_workers_hang)
-    with measured_pace() as pace:
-        beside_the_slow = delays_of(sink, name="beside")
+    eventually(all_workers_hang, within=20)
+    beside_the_slow = delays_of(sink, name="beside")
 
-    # Somebody else may have begun to use the machine meanwhile.
-    slower = max(1.0, pace.slowness / pace_alone.slowness)
-    assert median(beside_the_slow) < 2 * median(alone) * slower, (alone, beside_the_slow, slower)
+    assert median(beside_the_slow) < 2 * median(alone), (alone, beside_the_slow)
     assert all_workers_hang()
     assert not slow_sink.journal
 
@@ -62,7 +57,7 @@ def delays_of(sink: SMTPFaultServer, *, name: str) -> list[float]:
         entry = commit(f"{name}-{number}")
         committed_at[entry.message_id] = time.time()
         tick.wait(0.1)
-    eventually(lambda: committed_at.keys() <= {accepted.message_id for accepted in sink.journal})
+    eventually(lambda: committed_at.keys() <= {accepted.message_id for accepted in sink.journal}, within=30)
     return [
         accepted.at - committed_at[accepted.message_id]
         for accepted in sink.journal

@@ -15,7 +15,6 @@ from mail_outbox import outbox
 from mail_outbox.models import Attempt, ConnectionShare, OutboxEntry
 from tests.faults.smtp_process import SMTPProcess, smtp_process
 from tests.faults.smtp_server import SMTPFaultServer
-from tests.journey.pace import measured_pace
 from tests.journey.processes import Processes, commit, eventually, look, smtp, unfinished
 from tests.support import a_message
 
@@ -93,7 +92,7 @@ def test_four_workers_keep_to_the_rate_and_make_full_use_of_it(processes: Proces
         with machine_watched() as disturbed:
             outbox.enqueue_many(a_message(str(number)) for number in range(RATE * SECONDS))
             look(WORKERS)
-            eventually(lambda: not unfinished(), every=0.5)
+            eventually(lambda: not unfinished(), within=2 * SECONDS, every=0.5)
         takes += 1
 
     moments = sink_apart.moments()
@@ -113,22 +112,20 @@ def test_slots_further_apart_than_a_slice_lasts_are_used_each_and_keep_no_other_
     processes.q_cluster = {"workers": 2}
     processes.cluster()
     outbox.enqueue_many((a_message(f"slow {number}") for number in range(6)), using="bulk")
-    eventually(lambda: sink.journal)
+    eventually(lambda: sink.journal, within=10)
 
     delays = []
-    with measured_pace() as pace:
-        while unfinished():
-            began = time.time()
-            entry = commit("one")
-            eventually(lambda entry=entry: moment_of(sink, entry.message_id), every=0.01)
-            delays.append(moment_of(sink, entry.message_id) - began)
+    while unfinished():
+        began = time.time()
+        entry = commit("one")
+        eventually(lambda entry=entry: moment_of(sink, entry.message_id), within=10, every=0.01)
+        delays.append(moment_of(sink, entry.message_id) - began)
 
     slow = [accepted.at for accepted in sink.journal if b"Subject: slow" in accepted.data]
     assert len(slow) == 6
-    assert slow[-1] - slow[0] < 5 * 2.5125 + 1 * pace.slowness
-    # One may be late, and the next one in time.
-    assert min(later - earlier for earlier, later in pairwise(slow)) > 2.5125 - 0.1125 * pace.slowness
-    assert median(delays) < 0.5 * pace.slowness
+    assert slow[-1] - slow[0] < 5 * 2.5125 + 1
+    assert min(later - earlier for earlier, later in pairwise(slow)) > 2.4
+    assert median(delays) < 0.5
 
 
 def moment_of(sink: SMTPFaultServer, message_id: str) -> float:
@@ -149,12 +146,12 @@ def test_workers_share_the_connections_of_a_mailer_and_leave_them_to_others_when
             for number in range(WORKERS)
         )
     }
-    eventually(lambda: len(sink.journal) > 100)
+    eventually(lambda: len(sink.journal) > 100, within=60)
 
-    victim = eventually(lambda: ConnectionShare.objects.first(), every=0.001)
+    victim = eventually(lambda: ConnectionShare.objects.first(), within=30, every=0.001)
     drains[int(victim.worker.split(":")[1])].kill()
 
-    eventually(lambda: not unfinished())
+    eventually(lambda: not unfinished(), within=90)
     assert sink.max_open_connections == 2
     assert {accepted.message_id for accepted in sink.journal} == set(
         OutboxEntry.objects.values_list("message_id", flat=True)

@@ -29,17 +29,17 @@ def test_a_worker_all_of_whose_senders_are_stuck_is_replaced_and_the_mail_goes_o
     processes.q_cluster = {"workers": 1}
     cluster = processes.cluster()
     stuck = outbox.enqueue_many((a_message(f"hang {number}") for number in range(SENDERS)), on_ambiguous="hold")
-    eventually(lambda: being_sent() == SENDERS, meanwhile=look)
+    eventually(lambda: being_sent() == SENDERS, within=30, meanwhile=look)
     worn_out = Worker.objects.get().pid
 
     others = outbox.enqueue_many(a_message(f"mail {number}") for number in range(20))
-    eventually(lambda: sent() == len(others), meanwhile=look)
-    eventually(lambda: worn_out not in cluster.members, meanwhile=look)
+    eventually(lambda: sent() == len(others), within=60, meanwhile=look)
+    eventually(lambda: worn_out not in cluster.members, within=60, meanwhile=look)
     for entry in stuck:
         age(entry, lease_expires_at=timedelta(hours=-1))
-    eventually(lambda: held() == len(stuck), meanwhile=look)
+    eventually(lambda: held() == len(stuck), within=60, meanwhile=look)
     outbox.enqueue(a_message("after all"))
-    eventually(lambda: sent() == len(others) + 1, meanwhile=look)
+    eventually(lambda: sent() == len(others) + 1, within=60, meanwhile=look)
 
     assert "worker worn out" in cluster.errors
     assert cluster.errors.count("sender stuck") == SENDERS

@@ -71,21 +71,21 @@ def test_a_drain_for_ever_that_finds_no_database_waits_for_it_and_says_so(
 ):
     commit("early")
     drain = processes.start(["-m", "django", "outbox", "drain", "--forever"], name="drain")
-    eventually(lambda: "mail_outbox.worker WARNING database trouble" in drain.errors or not drain.is_running)
+    eventually(lambda: "mail_outbox.worker WARNING database trouble" in drain.errors or not drain.is_running, within=30)
     assert drain.is_running, drain.errors
     assert "Traceback" not in drain.errors
 
     door.open()
-    eventually(lambda: not unfinished())
+    eventually(lambda: not unfinished(), within=30)
     os.kill(drain.pid, signal.SIGTERM)
 
-    assert drain.wait() == 0, drain.errors
+    assert drain.wait(within=20) == 0, drain.errors
     assert len(sink.journal) == 1
 
 
 def test_a_drain_for_ever_that_finds_no_database_can_be_stopped(processes: Processes, door: Door):
     drain = processes.start(["-m", "django", "outbox", "drain", "--forever"], name="drain")
-    eventually(lambda: "database trouble" in drain.errors or not drain.is_running)
+    eventually(lambda: "database trouble" in drain.errors or not drain.is_running, within=30)
     os.kill(drain.pid, signal.SIGTERM)
 
-    assert drain.wait() == 0, drain.errors
+    assert drain.wait(within=20) == 0, drain.errors

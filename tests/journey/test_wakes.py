@@ -14,10 +14,12 @@ from mail_outbox.core.states import State
 from mail_outbox.models import OutboxEntry, Wake
 from tests.faults.smtp_server import SMTPFaultServer
 from tests.journey.conftest import only_on
-from tests.journey.pace import measured_pace
 from tests.journey.processes import Processes, commit, eventually, unfinished
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
+
+SCHEDULER_EVERY = 30
+"""Seconds between two looks of django-q2 at its schedules."""
 
 
 @only_on("sqlite")
@@ -28,7 +30,7 @@ def test_a_lost_wake_delays_mail_by_no_more_than_a_sweep(processes: Processes, s
 
     processes.cluster()
 
-    eventually(lambda: not unfinished(), every=0.2)
+    eventually(lambda: not unfinished(), within=SCHEDULER_EVERY + 15, every=0.2)
     assert [accepted.message_id for accepted in sink.journal] == [entry.message_id]
     sweep = Schedule.objects.get(func=tasks.SWEEP)
     assert sweep.next_run - timezone.now() <= timedelta(minutes=1), "the next sweep is more than a minute away"
@@ -43,7 +45,7 @@ def test_a_lost_wake_is_made_good_by_the_next_commit(processes: Processes):
 
     second = commit("second")
 
-    eventually(lambda: not unfinished())
+    eventually(lambda: not unfinished(), within=20)
     assert {first.pk, second.pk} == set(OutboxEntry.objects.filter(state=State.SENT).values_list("pk", flat=True))
 
 
@@ -65,11 +67,10 @@ def silent_port() -> Iterator[int]:
 def test_a_broker_that_is_down_costs_the_request_a_logged_warning(processes: Processes, refusing_port: int):
     processes.q_cluster = {"orm": None, "redis": f"redis://127.0.0.1:{refusing_port}/0"}
 
-    with measured_pace() as pace:
-        writer = processes.writer("writer", 1)
-        report = writer.result()
+    writer = processes.writer("writer", 1)
+    report = writer.result()
 
-    assert report["seconds"][0] < 1 * pace.slowness
+    assert report["seconds"][0] < 1
     assert report["committed"] == ["writer-0"]
     assert writer.errors.count("WARNING wake failed") == 1
     assert OutboxEntry.objects.get().state == State.QUEUED
@@ -79,11 +80,10 @@ def test_a_broker_that_says_nothing_costs_the_request_seconds_at_the_most(proces
     processes.q_cluster = {"orm": None, "redis": f"redis://127.0.0.1:{silent_port}/0"}
     began = time.monotonic()
 
-    with measured_pace() as pace:
-        writer = processes.writer("writer", 1)
-        report = writer.result()
+    writer = processes.writer("writer", 1)
+    report = writer.result()
 
-    assert report["seconds"][0] < tasks.BROKER_TIMEOUT + 1 * pace.slowness
-    assert time.monotonic() - began < 15 * pace.slowness
+    assert report["seconds"][0] < tasks.BROKER_TIMEOUT + 1
+    assert time.monotonic() - began < 15
     assert "WARNING wake failed" in writer.errors
     assert OutboxEntry.objects.get().state == State.QUEUED
